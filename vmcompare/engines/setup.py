@@ -265,7 +265,11 @@ def _spawn(options: tuple[str, ...], log: Path) -> tuple[subprocess.Popen[bytes]
     """Start a daemon that outlives us, and write down who it is."""
     own_pid_file = engine_dir() / "dockerd.pid"
     own_pid_file.unlink(missing_ok=True)  # of one that was killed: the number may be another's now
-    _forget_dead_containerd()
+    with contextlib.suppress(OSError, ValueError):
+        # A new daemon takes one that is still listed (a zombie no init has reaped) for running, and
+        # waits for it in vain.
+        if cleanup.started(int(_CONTAINERD_PID.read_text(encoding="ascii"))) is None:
+            _CONTAINERD_PID.unlink()
     command = [DAEMON, "--host", f"unix://{SOCKET}", "--pidfile", str(own_pid_file), *options]
     engine_log.command(command)
     with log.open("wb") as out:
@@ -282,17 +286,6 @@ def _spawn(options: tuple[str, ...], log: Path) -> tuple[subprocess.Popen[bytes]
     _pid_file().write_bytes(msgspec.json.encode(daemon))
     _pid_file().chmod(0o600)  # else it would not be obeyed
     return child, daemon
-
-
-def _forget_dead_containerd() -> None:
-    """Remove the pid file of a containerd that died with its daemon.
-
-    A new daemon takes a pid that is still listed (a zombie no init has reaped) for a running
-    containerd, and waits for it in vain.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        if cleanup.started(int(_CONTAINERD_PID.read_text(encoding="ascii"))) is None:
-            _CONTAINERD_PID.unlink()
 
 
 def wait_until_it_answers(daemon: subprocess.Popen[bytes] | None = None) -> bool:

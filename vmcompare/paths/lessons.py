@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -112,11 +113,10 @@ def _give(folder: Path) -> list[str]:
     _write_given(folder, given)
     for name, content in _contents():
         new = _fingerprint(name, content)
-        place = name
-        if _changed(folder, name, (new, given.get(name))):
+        free = (p for p in _places(name) if _present(folder, p) in (None, new, given.get(p)))
+        if (place := next(free)) != name:
             if given.get(name) == new:
                 continue
-            place = _beside(folder, name, new, given)
             said.append(f"{name} stays as you changed it; the newer one is {place}")
         if _present(folder, place) != new:
             paths.write(folder / place, content)
@@ -145,20 +145,12 @@ def _contents() -> Iterator[tuple[str, bytes]]:
         yield glossary.name, glossary.read_bytes()
 
 
-def _changed(folder: Path, name: str, ours: tuple[str | None, ...]) -> bool:
-    """Whether something lies there that is none of ``ours``."""
-    present = _present(folder, name)
-    return present is not None and present not in ours
-
-
-def _beside(folder: Path, name: str, new: str, given: Mapping[str, str]) -> str:
-    """Another name beside ``name``, at which nothing of the learner's lies."""
+def _places(name: str) -> Iterator[str]:
+    """Where a lesson goes: its own name, or another beside it where a learner's lies there."""
+    yield name
     stem, _, suffix = name.rpartition(".")
-    number, place = 1, f"{stem}-new.{suffix}"
-    while _changed(folder, place, (new, given.get(place))):
-        number += 1
-        place = f"{stem}-new-{number}.{suffix}"
-    return place
+    yield f"{stem}-new.{suffix}"
+    yield from (f"{stem}-new-{number}.{suffix}" for number in itertools.count(2))
 
 
 def _present(folder: Path, name: str) -> str | None:

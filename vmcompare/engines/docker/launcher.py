@@ -80,18 +80,14 @@ class DockerLauncher:
         """
         refuse_what_only_vms_have(spec)
         if spec.start not in (Start.COLD, Start.PRE_CREATED):
-            raise Unavailable(
-                f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
-            )
+            what = f"Docker has no {spec.start.value} start"
+            raise Unavailable(what, "choose a cold or a pre-created start")
         client = self._connected()
-        if self._lost:
-            self._await_engine()
+        self._await_engine()
         runtimes = self._facts.get("Runtimes") or {}
         if spec.runtime and spec.runtime not in runtimes:
-            raise Unavailable(
-                f"Docker has no runtime called {spec.runtime}",
-                f"choose from: {', '.join(sorted(runtimes))}",
-            )
+            what = f"Docker has no runtime called {spec.runtime}"
+            raise Unavailable(what, f"choose from: {', '.join(sorted(runtimes))}")
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
@@ -199,17 +195,15 @@ class DockerLauncher:
         One that stays away is waited for once. Raises ``EngineUnavailable``.
         """
         deadline = time.monotonic() + self._patience_s
-        while True:
+        while self._lost:
             try:
                 connect(PROBE_TIMEOUT_S).close()
+                self._lost, self._patience_s = False, RETURN_S
             except Unavailable:
                 self._patience_s = max(0.0, deadline - time.monotonic())
                 if not self._patience_s:
                     raise
                 time.sleep(_ASK_AGAIN_S)
-            else:
-                self._lost, self._patience_s = False, RETURN_S
-                return
 
     def _resolved(self, name: str) -> tuple[str, ImageFacts]:
         """The engine's name of an image, and its facts. Looked up once: starts must not pay.
