@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.commands import one_at_a_time
-from vmcompare.engines.docker import inside
-from vmcompare.engines.docker.inside import Output, Stream
+from vmcompare.engines.docker.inside import Inside, Output, Stream, archive, host_pids
 from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors, removed
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
@@ -263,32 +262,30 @@ class Container:
         After ``WaitTimeout`` the command goes on until the container ends: the engine has no
         request to end it.
         """
-        with self._alive() as output:
-            return inside.run(self.api, self.name, argv, output, timeout_s)
+        with self._alive() as inside:
+            return inside.run(argv, timeout_s)
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         with one_at_a_time(self._following, argv), contextlib.ExitStack() as followed:
-            with self._alive() as output:
-                heard = followed.enter_context(
-                    inside.followed(self.api, self.name, argv, on_output, output)
-                )
+            with self._alive() as inside:
+                heard = followed.enter_context(inside.followed(argv, on_output))
             yield heard
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, as root, mode 755; makes its folder."""
         with self._alive():
-            self.api.put_archive(self.name, "/", inside.archive(path, data))
+            self.api.put_archive(self.name, "/", archive(path, data))
 
     @contextlib.contextmanager
-    def _alive(self) -> Iterator[Output]:
+    def _alive(self) -> Iterator[Inside]:
         """Turn what the engine says about a container that is gone into ``AbnormalShutdown``."""
         import docker.errors
 
         if self._output is None or self._stream is None or self._output.ended.is_set():
             raise AbnormalShutdown("the container has ended", self.console())
         try:
-            yield self._output
+            yield Inside(self.api, self.name, self._output)
         except docker.errors.APIError as error:
             why = str(error.explanation or error)
             # While it is being removed, Docker (20.10) answers a start of a command with 500.
@@ -316,7 +313,7 @@ class Container:
             self.api.update_container(self.name, cpu_period=CPU_PERIOD_US, cpu_quota=quota_us)
 
     def host_pids(self) -> tuple[int, ...]:
-        return inside.host_pids(self.api, self.name)
+        return host_pids(self.api, self.name)
 
     def written_bytes(self) -> int:
         """See :class:`vmcompare.sandbox.Layered`: the engine's ``SizeRw``."""
