@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import log
 from vmcompare.errors import Unavailable, printable, short
@@ -38,10 +38,7 @@ wait: an engine that sends a byte now and then, or a name that nobody resolves, 
 _POOL = 64  # connections kept: a container needs one for its output, one for its removal
 
 
-T = TypeVar("T")
-
-
-class Request(Generic[T]):
+class Request:
     """A request in a thread of its own; gives its answer and when it came (host clock).
 
     Ctrl-C then interrupts the waiting, never the request: a container that is being created cannot
@@ -49,14 +46,14 @@ class Request(Generic[T]):
     started.
     """
 
-    def __init__(self, request: Callable[[], T]) -> None:
+    def __init__(self, request: Callable[[], object]) -> None:
         self._request = request
-        self._future: Future[tuple[T, int]] = Future()
+        self._future: Future[tuple[Any, int]] = Future()
 
     def send(self) -> None:
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
 
-    def ask(self, timeout_s: float) -> tuple[T, int]:
+    def ask(self, timeout_s: float) -> tuple[Any, int]:
         """Send it and wait: see :meth:`answer`."""
         self.send()
         return self.answer(timeout_s)
@@ -69,7 +66,7 @@ class Request(Generic[T]):
             self.answer(REQUEST_TIMEOUT_S)  # what is still on its way could not be undone
         return True
 
-    def answer(self, timeout_s: float) -> tuple[T, int]:
+    def answer(self, timeout_s: float) -> tuple[Any, int]:
         """The answer and its stamp. Raises ``TimeoutError`` or what the request raised."""
         return self._future.result(timeout_s)
 
@@ -124,7 +121,7 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
     _named()  # where the SDK cannot follow a context, it silently asks the default engine
     asked = Request(lambda: docker.from_env(timeout=timeout_s, max_pool_size=_POOL))
     try:
-        client, _ = asked.ask(timeout_s + _LATE_S)
+        client: DockerClient = asked.ask(timeout_s + _LATE_S)[0]
     except Exception as error:  # while it reads its settings the SDK raises nearly anything
         trouble = classify(error)
         if trouble is Trouble.OTHER and (settings := _settings_in_force()):

@@ -24,6 +24,7 @@ import psutil
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker
 from vmcompare.engines import log as engine_log
+from vmcompare.engines.cleanup import ledger
 from vmcompare.engines.commands import query
 from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
 from vmcompare.engines.docker_connection import (
@@ -178,8 +179,9 @@ def _apt(log: Path, *words: str) -> bool:
 
 def _start_docker(say: Say) -> None:
     """Start the engine unless installing it did so already, and wait until it answers."""
-    if daemons_here() and wait_until_it_answers():
-        say(_ready())
+    if daemons_here():
+        busy = "Another Docker is starting: left alone. Next step: try again in a minute"
+        say(_ready() if wait_until_it_answers() else busy)
     elif not shutil.which(DAEMON):
         say(f"Docker is not there. Next step: install it: {INSTALL_URL}")
     elif Path("/run/systemd/system").is_dir():
@@ -203,7 +205,7 @@ class _Daemon(msgspec.Struct):
     boot: str
 
     def runs(self) -> bool:
-        return cleanup.is_same_process(self.pid, self.started)
+        return ledger.is_same_process(self.pid, self.started)
 
     def end(self) -> bool:
         """End it softly, then hard with the containerd it started; whether it is gone."""
@@ -232,10 +234,6 @@ def start_own(say: Say) -> None:
     options: tuple[str, ...] = ()
     log = engine_dir() / "dockerd.log"
     while True:
-        if daemons_here():
-            busy = "Another Docker is starting: left alone. Next step: try again in a minute"
-            say(_ready() if wait_until_it_answers() else busy)
-            return
         child, daemon = _spawn(options, log)
         if wait_until_it_answers(child):
             limits = " (containers have no network)" if "--bridge=none" in options else ""
@@ -304,11 +302,11 @@ def stop(say: Say = print) -> None:
     """End the daemon that ``ensure`` started; leave any other alone."""
     path = _pid_file()
     try:
-        known = paths.understood(cleanup.private(path), _Daemon)
+        known = paths.understood(ledger.private(path), _Daemon)
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
-    except cleanup.Damaged as error:
+    except ledger.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
     if known is None or known.boot != cleanup.boot() or not known.runs():

@@ -89,19 +89,15 @@ def give(folder: Path) -> list[str]:
     """
     with paths.said_of(folder, _STEP):
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(folder)
+        if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
+            raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)
+        visible = any(not entry.name.startswith(".") for entry in folder.iterdir())
+        if visible and not (folder / GIVEN).exists():
+            what = f"the folder {short(folder)} holds files that vmcompare did not put there"
+            raise Unavailable(what, _ANOTHER)
         # The lock lies elsewhere: a folder on a network share may know none.
         with paths.locked(paths.state_dir() / "lessons.lock"):
             return _give(folder)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
-        raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)
-    visible = any(not entry.name.startswith(".") for entry in folder.iterdir())
-    if visible and not (folder / GIVEN).exists():
-        what = f"the folder {short(folder)} holds files that vmcompare did not put there"
-        raise Unavailable(what, _ANOTHER)
 
 
 def _give(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
+from vmcompare.engines.cleanup.containers import end_shim, environment
 from vmcompare.engines.commands import one_at_a_time
 from vmcompare.engines.docker.inside import Inside, Output, Stream, archive, host_pids
 from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors, removed
@@ -47,7 +48,7 @@ class Container:
 
     Attributes:
         on_no_image, on_lost: are told that the image, or the engine, is gone.
-        joined: the network it is on, if that is somebody else's.
+        joined: a network that somebody else makes and removes, and its own name there.
         name: known before it exists, so that it can always be removed.
         exit_code: how its first program ended; ``None`` until it did, or if nobody could tell.
     """
@@ -58,13 +59,13 @@ class Container:
     on_event: OnEvent
     on_no_image: Callable[[], object] = lambda: None
     on_lost: Callable[[], object] = lambda: None
-    joined: Joined | None = None
+    joined: tuple[str, str] | None = None
     name: str = field(default_factory=lambda: _new_name(), init=False)
     exit_code: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._creation: Request[Any] | None = None
-        self._removal: Request[Any] | None = None
+        self._creation: Request | None = None
+        self._removal: Request | None = None
         own = self.spec.network and self.spec.own_network
         self._network = Network(self.api, self.name) if own else None
         self._stream: Stream | None = None
@@ -126,7 +127,7 @@ class Container:
                 list(self.spec.command),
                 name=self.name,
                 labels=cleanup.labels(),
-                environment=cleanup.environment(),
+                environment=environment(),
                 stdin_open=True,  # and, as we attach: closed for good when we let go
                 host_config=api.create_host_config(**self._options()),
                 networking_config=self._aliases(),
@@ -157,8 +158,8 @@ class Container:
             "cpu_quota": spec.vcpus * CPU_PERIOD_US,
             "pids_limit": PIDS_LIMIT,
         }
-        if network := self.joined.network if self.joined else self._network:
-            options["network_mode"] = network.name
+        if name := self.joined[0] if self.joined else self._network and self._network.name:
+            options["network_mode"] = name
         if spec.runtime:
             options["runtime"] = spec.runtime
         if spec.confinement is Confinement.NO_CAPABILITIES:
@@ -176,7 +177,8 @@ class Container:
         """What else it is called on a network that it joins."""
         if self.joined is None:
             return None
-        return {"EndpointsConfig": {self.joined.network.name: {"Aliases": [self.joined.name]}}}
+        network, name = self.joined
+        return {"EndpointsConfig": {network: {"Aliases": [name]}}}
 
     def _start(self) -> None:
         assert self._output is not None
@@ -221,7 +223,7 @@ class Container:
                 self._network.remove()
         except engine_errors() as error:
             if self._id:  # its daemon is gone, and the container lives on without one
-                cleanup.end_shim(self._id)
+                end_shim(self._id)
             raise self._lost("while a container was running", self.console()) from error
         finally:
             if self._stream is not None:
@@ -336,7 +338,7 @@ class Network:
     def __init__(self, api: APIClient, name: str = "", *, internal: bool = False) -> None:
         self.name = name or _new_name()
         self._api, self._internal = api, internal
-        self._creation: Request[Any] | None = None
+        self._creation: Request | None = None
 
     def create(self) -> None:
         """Make it, with the labels by which the clean-up knows it. Raises the engine's errors."""
@@ -358,14 +360,6 @@ class Network:
         if not removed(lambda: self._api.remove_network(self.name), {403, 409}, NETWORK_GONE_S):
             raise AbnormalShutdown(f"Docker did not remove the network {self.name}", "")
         self._creation = None
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A network that somebody else makes and removes, and the name of a container on it."""
-
-    network: Network
-    name: str
 
 
 def _new_name() -> str:

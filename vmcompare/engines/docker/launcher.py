@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Container, Joined, Network
+from vmcompare.engines.docker.container import Container, Network
 from vmcompare.engines.docker_connection import (
     connect,
     engine_errors,
@@ -72,7 +72,7 @@ class DockerLauncher:
         self._patience_s = RETURN_S
 
     def open(
-        self, spec: Spec, on_event: OnEvent, *, joined: Joined | None = None
+        self, spec: Spec, on_event: OnEvent, *, joined: tuple[str, str] | None = None
     ) -> AbstractContextManager[Sandbox]:
         """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
 
@@ -102,7 +102,7 @@ class DockerLauncher:
         made = Network(self._connected().api, internal=True)
 
         def open_on(name: str, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
-            return self.open(spec, on_event, joined=Joined(made, name))
+            return self.open(spec, on_event, joined=(made.name, name))
 
         cleanup.watch(cleanup.CONTAINERS)
         try:
