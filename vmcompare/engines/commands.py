@@ -72,10 +72,8 @@ class CommandOutput:
     def pid(self, argv: Sequence[str]) -> int:
         """The command's process number inside, once it was announced.
 
-        Raises:
-            LaunchFailure: there is no such program.
-            AbnormalShutdown: the output ended before that.
-            WaitTimeout: neither came.
+        Raises ``LaunchFailure`` (no such program), ``AbnormalShutdown`` (the output ended before),
+        ``WaitTimeout``.
         """
         if not self._begun.wait(START_S):
             raise WaitTimeout(f"the start of {argv[0]}", START_S)
@@ -247,13 +245,10 @@ def followed(
 ) -> Iterator[CommandOutput]:
     """Start ``command`` and listen to it; leaving ends it and all that it has started.
 
-    Args:
-        announced: what the command becomes inside; its first line says whether that is there.
-        end_inside: kills, from inside, what was started there, by the number it announced.
-
-    Raises:
-        LaunchFailure: it cannot be started, or says that there is no such program.
-        AbnormalShutdown: the instance ended meanwhile; or, while leaving, something does not end.
+    ``announced`` is what it becomes inside; its first line says whether that is there.
+    ``end_inside`` kills, from inside, what was started there, by the number it announced. Raises
+    ``LaunchFailure`` (it cannot be started, or there is no such program), ``AbnormalShutdown`` (the
+    instance ended meanwhile; or, while leaving, something does not end).
     """
     try:
         child = _child(command, subprocess.DEVNULL, environment)

@@ -42,8 +42,7 @@ class Request:
     """A request in a thread of its own; gives its answer and when it came (host clock).
 
     Ctrl-C then interrupts the waiting, never the request: a container that is being created cannot
-    slip away. The object exists before its thread does, as Ctrl-C may come while that is being
-    started.
+    slip away. The object exists before its thread does, as Ctrl-C may come between the two.
     """
 
     def __init__(self, request: Callable[[], object]) -> None:
@@ -102,8 +101,7 @@ class EngineUnavailable(Unavailable):
 def docker_is_named() -> bool:
     """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
 
-    The engine's socket is not looked for: taking ``docker`` off PATH is how a learner, a test or a
-    room without Docker hides it.
+    The engine's socket is not looked for: taking ``docker`` off PATH is how one hides it.
     """
     return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
 

@@ -62,7 +62,6 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5")
 
 APT_S = 1800  # for one apt-get; 16 s were measured, a slow classroom line takes minutes
 APT_TRIES, APT_AGAIN_S = 2, 20.0  # `update` does not wait for another apt-get's lock
-
 READY_S = 120.0  # for a new daemon to answer; 0.3–2 s is usual, on a new disk 20 s
 STOP_S = 20.0  # for our daemon to end in order; it gives each container up to 10 s
 _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
@@ -110,10 +109,8 @@ def docker_state() -> tuple[str, bool]:
     if (named := endpoint()) and not named.endswith("/run/docker.sock"):
         return state, False
     if daemons_here():
-        return (
-            "A Docker daemon runs, but not where it is looked for. Next step: put its client "
-            "docker on PATH, or name its address in DOCKER_HOST"
-        ), False
+        step = "put its client docker on PATH, or name its address in DOCKER_HOST"
+        return f"A Docker daemon runs, but not where it is looked for. Next step: {step}", False
     is_startable = trouble in (Trouble.ABSENT, Trouble.NOT_RUNNING, Trouble.REFUSED)
     return state, is_startable and _is_root()
 

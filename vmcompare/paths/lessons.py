@@ -1,8 +1,7 @@
 """Lessons by their number, and a learner's own copy of them, which is never written over.
 
 The copy holds notebooks, figures and the glossary. A hidden file beside them says what was put
-there: a file that still is that may be replaced by a newer one; one that the learner has changed
-may not.
+there: a file that still is that may be replaced by a newer one.
 """
 
 from __future__ import annotations

@@ -170,12 +170,10 @@ class BareSandbox:
 
     Attributes:
         enter: the command that runs another inside: its argv is appended.
-        first: its first program.
         serving: every process of the host that serves it.
         printed: what it and its starter print to standard error.
         environment: of ``enter``.
-        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends with
-            127 as a shell does.
+        cannot: how ``enter`` says that there is no such program; else it ends with 127.
     """
 
     enter: tuple[str, ...]

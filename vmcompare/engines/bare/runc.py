@@ -2,8 +2,7 @@
 
 ``runc run --detach`` on a bundle of our own: what Docker asks for
 (:mod:`vmcompare.engines.images.oci`), an empty network namespace (Docker's ``none``), the shared
-Alpine userland read-only and a tmpfs on /tmp. Detached, because then nobody stays beside the
-container: what is left running is what the kernel needs.
+Alpine userland read-only and a tmpfs on /tmp. Detached: what is left running is the container.
 
 What Docker has and this lacks: a seccomp filter (the profile is Docker's own), a writable layer, an
 init process (the first program is PID 1), a network. Root only.
@@ -64,10 +63,8 @@ class RuncLauncher(bare.BareLauncher):
 
 @dataclass(slots=True)
 class _Sandbox(bare.BareSandbox):
-    """One that CRIU can save and continue: see :class:`vmcompare.sandbox.Migrates`.
-
-    If its programs have no file of the host open: standard error, too, has to go elsewhere.
-    """
+    """One that CRIU can save and continue, if its programs have no file of the host open: standard
+    error, too, has to go elsewhere. See :class:`vmcompare.sandbox.Migrates`."""
 
     migrate: Callable[[], AbstractContextManager[Migration]] = field(kw_only=True)
 

@@ -1,10 +1,9 @@
 """Nothing left behind, even after ``kill -9``: a mark, a ledger on disk, a guardian, a sweep.
 
 Every process we start carries its session's name (:func:`marked`), and whatever else outlives a
-crash is written down before it exists (:func:`folder`, :func:`watch`). Two read that:
-the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies, and
-:func:`sweep`, for ledgers whose owner and guardian are both dead. After an orderly end neither has
-anything to do.
+crash is written down before it exists (:func:`folder`, :func:`watch`). Two read that: the
+*guardian* (:func:`guard`), a child whose standard input ends when its owner dies, and
+:func:`sweep`, for ledgers whose owner and guardian are both dead.
 """
 
 from __future__ import annotations
@@ -73,9 +72,8 @@ _guards = 0
 def guard() -> Iterator[None]:
     """While inside, a small child process ends what this session starts, should we die.
 
-    What is started meanwhile is marked by itself, as children inherit our environment. The
-    guardian's standard input is a pipe from us; it ends with us, however we end. Leaving ends what
-    is still there and closes the session. Guards may be nested. Raises ``StorageError``,
+    What is started meanwhile is marked by itself, as children inherit our environment. Leaving ends
+    what is still there and closes the session. Guards may be nested. Raises ``StorageError``,
     ``Unavailable``.
     """
     global _guards

@@ -1,9 +1,8 @@
 """Removes Docker containers and networks that were left behind, known by their labels.
 
 A daemon that is killed leaves its containers running: the shim that serves one holds *both* ends of
-the program's standard input, so the end that would stop the program never comes. No daemon then
-knows of it, or its labels; it is found by :data:`OWNER` in the environment its engine wrote down
-for it, or by its number where its owner still lives (:func:`end_shim`).
+the program's standard input, which never ends then. No daemon knows of it any more; it is found by
+:data:`OWNER` in its environment, or by its number where its owner still lives (:func:`end_shim`).
 """
 
 from __future__ import annotations

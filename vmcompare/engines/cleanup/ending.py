@@ -10,7 +10,7 @@ import signal
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,25 +54,19 @@ class Ended:
     name: str
 
 
-@dataclass(slots=True)
-class Swept:
+class Swept(list[Ended]):
     """What a clean-up ended, in order; and what it ``refused`` to obey, in sentences."""
 
-    ended: list[Ended] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[str] = []
 
     def add(self, kind: str, name: str) -> None:
-        self.ended.append(Ended(kind, name))
+        self.append(Ended(kind, name))
 
     def refuse(self, path: Path, why: object) -> None:
         """In one line, not too long, and without the name of the path's user."""
         self.refused.append(f"{printable(short(path))} was left alone: {why}")
-
-    def __iter__(self) -> Iterator[Ended]:
-        return iter(self.ended)
-
-    def __len__(self) -> int:
-        return len(self.ended)
 
 
 def sweep() -> Swept:

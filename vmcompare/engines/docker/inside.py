@@ -177,9 +177,8 @@ class Inside:
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run a command to its end.
 
-        Raises:
-            WaitTimeout: the command did not end within ``timeout_s`` seconds; it goes on.
-            AbnormalShutdown: the container ended, and the command with it.
+        Raises ``WaitTimeout`` (it did not end within ``timeout_s`` seconds, and goes on),
+        ``AbnormalShutdown`` (the container ended, and the command with it).
         """
         import docker.errors
 

@@ -106,19 +106,23 @@ class DockerLauncher:
 
         cleanup.watch(cleanup.CONTAINERS)
         try:
-            self._on_network(made, made.create)
+            with self._asking("create the network", "network", "create"):
+                made.create()
             yield open_on
         finally:
-            self._on_network(made, made.remove)
+            with self._asking("remove the network", "network", "rm"):
+                made.remove()
             cleanup.forget(cleanup.CONTAINERS)
 
-    def _on_network(self, made: Network, do: Callable[[], None]) -> None:
+    @contextlib.contextmanager
+    def _asking(self, what: str, *command: str) -> Iterator[None]:
+        """An error of the engine inside becomes a ``LaunchFailure``."""
         try:
-            do()
+            yield
         except engine_errors() as error:
             self._lose()
-            what = f"Docker did not {do.__name__} the network {made.name}"
-            raise LaunchFailure(what, ("docker", "network", do.__name__), str(error)) from error
+            words = ("docker", *command)
+            raise LaunchFailure(f"Docker did not {what}", words, str(error)) from error
 
     def image(self, spec: Spec) -> ImageFacts:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""
@@ -149,22 +153,19 @@ class DockerLauncher:
     def save(self, spec: Spec) -> bytes:
         """See :class:`vmcompare.sandbox.Saver`."""
         with cleanup.folder() as folder:
-            try:
+            with self._asking("save the image", "save"):
                 _save(self._image(spec), folder / "image.tar.gz")
-            except engine_errors() as error:
-                what = "the image could not be saved"
-                raise LaunchFailure(what, ("docker", "save"), str(error)) from error
             return (folder / "image.tar.gz").read_bytes()
 
     def move(self, spec: Spec) -> Moved:
         """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
         image = self._image(spec)
-        with cleanup.folder() as folder, second.second_engine() as elsewhere:
-            try:
-                return _moved(image, folder / "image.tar.gz", elsewhere, spec)
-            except engine_errors() as error:
-                what = "the image could not be moved to a second engine"
-                raise LaunchFailure(what, ("docker", "load"), str(error)) from error
+        with (
+            cleanup.folder() as folder,
+            second.second_engine() as elsewhere,
+            self._asking("move the image to a second engine", "load"),
+        ):
+            return _moved(image, folder / "image.tar.gz", elsewhere, spec)
 
     def _image(self, spec: Spec) -> Any:
         return self._connected().images.get(self._resolved(spec.image)[0])
@@ -218,12 +219,28 @@ class DockerLauncher:
                 reference = f"{REPOSITORIES}/{name}:{tag}" if maker else name
                 found = _described(client.api, reference)
                 if found is None and maker:
-                    found = _imported(client.api, reference, maker.rootfs_tar())
+                    found = self._imported(client.api, reference, maker.rootfs_tar())
                 if found is None:
                     what = f"the image {reference} is not on this computer"
                     raise Unavailable(what, f"run: docker pull {reference}")
                 self._images[name] = reference, found
             return self._images[name]
+
+    def _imported(self, api: APIClient, reference: str, packed: Path) -> ImageFacts | None:
+        """Import an image from a tar under this name."""
+        # A label on an image is passed on to containers made of it by hand. Those lack the owner's
+        # labels, by which the clean-up tells that they are the learner's own.
+        changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
+        repository, _, tag = reference.partition(":")
+        with packed.open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
+            if found := _described(api, reference):
+                return found  # made meanwhile by another process; a second would take its name away
+            with (
+                self._asking(f"import the image {repository}", "import"),
+                told("the container image"),
+            ):
+                api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
+        return _described(api, reference)
 
 
 def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
@@ -244,24 +261,6 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
 def _save(image: Any, parcel: Path) -> int:
     """Write an image with its name into a file, packed; its size in bytes."""
     return weigh.pack(image.save(named=image.tags[0]), parcel)
-
-
-def _imported(api: APIClient, reference: str, packed: Path) -> ImageFacts | None:
-    """Import an image from a tar under this name."""
-    # A label on an image is passed on to containers made of it by hand. Those lack the owner's
-    # labels, by which the clean-up tells that they are the learner's own.
-    changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    repository, _, tag = reference.partition(":")
-    with packed.open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
-        if found := _described(api, reference):
-            return found  # made meanwhile by another process; a second would take its name away
-        try:
-            with told("the container image"):
-                api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
-        except engine_errors() as error:
-            what = f"Docker could not import the image {repository}"
-            raise LaunchFailure(what, ("docker", "import"), str(error)) from error
-    return _described(api, reference)
 
 
 def _described(api: APIClient, reference: str) -> ImageFacts | None:
