@@ -23,7 +23,6 @@ from vmcompare.engines.cleanup.ledger import (
     Damaged,
     Ledger,
     boot,
-    is_named_for,
     not_private,
     sessions_dir,
     user,
@@ -234,7 +233,8 @@ def remove_folder(path: Path, session: str) -> bool:
     """
     import psutil
 
-    if not path.is_absolute() or not is_named_for(session, path.name):
+    ours = rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}"  # as ``ledger.folder`` names them
+    if not path.is_absolute() or not re.fullmatch(ours, path.name):
         raise ValueError("it is not called as our folders are")
     try:
         place = path.parent.resolve(strict=True)

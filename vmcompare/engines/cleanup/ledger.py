@@ -13,7 +13,6 @@ import contextlib
 import errno
 import os
 import platform
-import re
 import secrets
 import shutil
 import stat
@@ -337,8 +336,3 @@ def folder(within: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():  # else it stays written down, for whoever cleans up after us
             forget(str(path))
-
-
-def is_named_for(session: str, name: str) -> bool:
-    """Whether :func:`folder` could have named a folder ``name`` in that session."""
-    return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None

@@ -287,16 +287,13 @@ def _weighed(spec: Spec) -> Path:
     return alpine.rootfs_tar()
 
 
-_KIB = 1024
-
-
 def _occupied_bytes(box: Sandbox) -> int:
     """Blocks in use below ``/``, mounted file systems left out."""
     done = box.run(["du", "-skx", "/"])
     words = done.output.split()
     if done.exit_code or not words or not words[0].isdigit():
         raise LaunchFailure("du could not weigh the container", ("du", "-skx", "/"))
-    return int(words[0]) * _KIB
+    return int(words[0]) * 1024
 
 
 def probe(timeout_s: int = PROBE_TIMEOUT_S) -> Availability:
