@@ -78,7 +78,7 @@ lock: $(TOOLS)                 ## both lock files, from pyproject.toml
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
 
 engines: $(READY)
-	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup ensure
+	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup
 
 browser-lab: $(READY)          ## dist/browser-lab.html: a VM that boots in a browser, and its sources
 	@ENGINES=$(ENGINES) $(BIN)/python -m browser_lab --out dist

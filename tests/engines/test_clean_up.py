@@ -291,7 +291,7 @@ def test_containers_announced_twice_must_be_taken_back_twice(own_session: Path) 
         cleanup.watch(cleanup.CONTAINERS)
     cleanup.forget(cleanup.CONTAINERS)
     [path] = own_session.glob("*.jsonl")
-    assert Ledger.read(path).watched == {"containers": None}
+    assert Ledger.read(path).watched == {"containers": 1}
     cleanup.forget(cleanup.CONTAINERS)
     assert Ledger.read(path).watched == {}
 
@@ -304,7 +304,7 @@ def test_a_folder_that_cannot_be_removed_stays_written_down(
         with cleanup.folder() as path:
             pass
     [ledger] = own_session.glob("*.jsonl")
-    assert Ledger.read(ledger).watched == {str(path): None}
+    assert Ledger.read(ledger).watched == {str(path): 1}
 
 
 def test_a_ledger_whose_folder_was_emptied_is_written_again(
@@ -314,7 +314,7 @@ def test_a_ledger_whose_folder_was_emptied_is_written_again(
         (ledger,) = own_session.glob("*.jsonl")
         ledger.unlink()
         with cleanup.folder() as two:
-            assert Ledger.read(ledger).watched == {str(one): None, str(two): None}
+            assert Ledger.read(ledger).watched == {str(one): 1, str(two): 1}
 
 
 def test_a_place_that_cannot_be_written_is_said_with_the_next_step(

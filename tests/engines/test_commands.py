@@ -18,7 +18,7 @@ import pytest
 from waiting import until
 
 from vmcompare.engines import cleanup, commands
-from vmcompare.engines.cleanup.ledger import open_own
+from vmcompare.engines.cleanup.ledger import own
 from vmcompare.engines.commands import CommandOutput, ProcessTree, announcing, kill_line
 from vmcompare.engines.qemu.guest import Listener
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
@@ -275,7 +275,7 @@ def test_what_a_killed_owner_followed_on_this_computer_is_ended(private_places: 
         assert until(lambda: _followed(before))
         owner.kill()
     assert until(lambda: not _followed(before))
-    ours = {open_own()}  # the probe above started something, too
+    ours = {own().path}  # the probe above started something, too
     assert until(lambda: set(private_places.rglob("*.jsonl")) <= ours)
     assert not [swept for swept in cleanup.sweep() if swept.kind == "process"]
 

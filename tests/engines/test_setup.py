@@ -12,7 +12,6 @@ import pytest
 from vmcompare import paths
 from vmcompare.engines import cleanup, setup
 from vmcompare.engines.docker_connection import EngineUnavailable, Trouble
-from vmcompare.engines.setup import main
 
 LACKING = "Docker is not installed. Next step: install it"
 
@@ -201,10 +200,3 @@ class TestStop:
 
     def test_without_a_pid_file_there_is_nothing_to_do(self) -> None:
         assert "No Docker of ours" in stopped()
-
-
-def test_an_unknown_command_is_refused_with_the_usage(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["restart"]) == 2
-    assert "ensure|stop" in capsys.readouterr().err

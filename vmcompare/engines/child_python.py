@@ -2,16 +2,14 @@
 
 ``python -m`` looks into the working folder first: a learner's ``secrets.py`` beside a notebook
 would be run in the place of Python's own. So our children are started by a :func:`command` that
-does not. (``-I`` would also leave out PYTHONPATH, by which this package may have been found; with
-``-P`` a kernel would not find a teacher's own module beside the notebook.) A notebook's kernel
-looks there before it looks at what is installed: what would be hidden is named.
+does not. (``-I`` would leave out PYTHONPATH, too; with ``-P`` a kernel would not find a teacher's
+own module beside the notebook.) For a notebook's kernel, what would be hidden is named.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare.errors import VmcompareError
@@ -94,22 +92,14 @@ def refuse_hidden_modules() -> None:
 
 def refuse(folder: Path, names: frozenset[str] = INSTALLED) -> None:
     """Raise :class:`HiddenModule` where one of ``names`` would be found in ``folder``."""
-    for name in sorted(_modules(folder)):
-        if name.partition(".")[0] in names:
-            raise HiddenModule(name)
-
-
-def _modules(folder: Path) -> Iterator[str]:
     try:
-        entries = list(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError:
         return
     for entry in entries:
         is_file = entry.suffix in (".py", ".pyc", ".so") and entry.is_file()
         # A folder without __init__.py counts only where nothing else is found: it hides nothing.
-        if (is_file or (entry / "__init__.py").is_file()) and not _is_our_own(entry):
-            yield entry.name
-
-
-def _is_our_own(entry: Path) -> bool:
-    return entry.name == "vmcompare" and entry.resolve().parent == ROOT
+        if entry.name.partition(".")[0] in names and (is_file or (entry / "__init__.py").is_file()):
+            is_our_own = entry.name == "vmcompare" and entry.resolve().parent == ROOT
+            if not is_our_own:
+                raise HiddenModule(entry.name)

@@ -1,11 +1,8 @@
 """What backends share to follow a command: its output handed on, and its certain end.
 
-What a command has started is found by two marks at once: who its parent is, and whose session it
-belongs to. A daemon leaves its parent, and a runtime's container its session; neither leaves both
-at the same moment. The search is made anew until it finds nobody.
-
-At the end stands what a bare process and a bare container share: a command that is a child of this
-process, followed (:func:`followed`) or run to its end (:func:`run_to_end`).
+What a command has started is found by who its parent is, and by whose session it belongs to. A
+daemon leaves its parent, and a runtime's container its session; neither leaves both at the same
+moment. The search is made anew until it finds nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vmcompare.engines import cleanup, log
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
@@ -36,8 +33,7 @@ _BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exe
 _SEARCHES = 50  # inside, at most: a crowd of processes needs two or three
 
 # Process, state, parent and session are fields 1, 3, 4 and 6 of /proc/PID/stat (proc(5)); the name
-# between them may hold blanks. Any process that was found may have begun a session before it was
-# killed, so the session of each is looked for.
+# between them may hold blanks. Any process that was found may lead a session, too.
 _FIND = (
     '{p=$1; sub(/^.*\\) /,""); if($1!="Z"&&$1!="X"){par[p]=$2; ses[p]=$4}} '
     'END{n=split(k,w,","); for(i=1;i<=n;i++)known[w[i]]=1; '
@@ -76,10 +72,8 @@ class CommandOutput:
     def pid(self, argv: Sequence[str]) -> int:
         """The command's process number inside, once it was announced.
 
-        Raises:
-            LaunchFailure: there is no such program.
-            AbnormalShutdown: the output ended before that.
-            WaitTimeout: neither came.
+        Raises ``LaunchFailure`` (no such program), ``AbnormalShutdown`` (the output ended before),
+        ``WaitTimeout``.
         """
         if not self._begun.wait(START_S):
             raise WaitTimeout(f"the start of {argv[0]}", START_S)
@@ -125,24 +119,21 @@ def announcing(argv: Sequence[str]) -> tuple[str, ...]:
     return ("sh", "-c", _BEGIN, "sh", *argv)
 
 
-def kill_line(pid: int) -> str:
+def kill_line(pid: int, *, crowded: bool = False) -> str:
     """A line of shell that kills ``pid``, which leads a session, and whatever it has started.
 
     Of POSIX, plus BusyBox's (and anybody's) ``awk``, and Linux's ``/proc``. The exit code says
-    whether all of it is gone.
+    whether all of it is gone. Where no process more may be started (``crowded``) the shell itself
+    kills the group first.
     """
+    first = f"kill -9 -- -{pid} 2>/dev/null; " if crowded else ""
     search = f"awk -v root={pid} -v k=\"$k\" '{_FIND}'"
     return (
-        f"k={pid}; n=0; while [ $n -lt {_SEARCHES} ]; do n=$((n+1)); "
+        f"{first}k={pid}; n=0; while [ $n -lt {_SEARCHES} ]; do n=$((n+1)); "
         f"set -- $(cat /proc/[0-9]*/stat 2>/dev/null | {search}); "
         '[ $# -gt 0 ] || exit 1; k=$1; shift; [ $# -gt 0 ] || exit 0; kill -9 "$@" 2>/dev/null; '
         "done; exit 1"
     )
-
-
-def kill_line_if_crowded(pid: int) -> str:
-    """The same where no process more may be started: first the group, by the shell itself."""
-    return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
 
 
 @contextmanager
@@ -161,7 +152,7 @@ def followed_already(argv: Sequence[str]) -> LaunchFailure:
 
 
 class ProcessTree:
-    """A process of this computer that leads a session, and what it starts.
+    """A process of this computer (Linux) that leads a session, and what it starts.
 
     ``among`` tells which processes it can only be, where the number may be another's by now.
     """
@@ -172,23 +163,21 @@ class ProcessTree:
 
     def look(self) -> set[int]:
         """Which of it live now. Sessions seen once are known from then on."""
-        parents, sessions = _table()
-        if self._among is not None:
-            allowed = set(self._among())
-            sessions = {number: its for number, its in sessions.items() if number in allowed}
+        alive = _parents_and_sessions()
+        allowed = alive.keys() if self._among is None else alive.keys() & set(self._among())
         found: set[int] = set()
         while True:
             more = {
                 number
-                for number in sessions.keys() - found
+                for number in allowed - found
                 if number == self._pid
-                or sessions[number] in self._sessions
-                or parents[number] in found
+                or alive[number][1] in self._sessions
+                or alive[number][0] in found
             }
             if not more:
                 return found
             found |= more
-            self._sessions |= {number for number in more if sessions[number] == number}
+            self._sessions |= {number for number in more if alive[number][1] == number}
 
     def end(self, timeout_s: float = END_S) -> bool:
         """Kill all of it; whether it is gone in time."""
@@ -207,18 +196,16 @@ class ProcessTree:
         return True
 
 
-def _table() -> tuple[dict[int, int], dict[int, int]]:
-    parents, sessions = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue  # ended meanwhile
+def _parents_and_sessions() -> dict[int, tuple[int, int]]:
+    """Of each living process of this computer."""
+    alive = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            stat = entry.read_text(encoding="utf-8", errors="replace")
             state, parent, _group, session, *_ = stat.rpartition(")")[2].split()
             if state not in "ZX":
-                parents[int(entry.name)], sessions[int(entry.name)] = int(parent), int(session)
-    return parents, sessions
+                alive[int(entry.parent.name)] = int(parent), int(session)
+    return alive
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
@@ -244,7 +231,6 @@ def is_ending(pid: int) -> bool:
 
 
 _KILLED_S = 5.0  # longest wait for a child that was killed
-
 _PIECE = 1 << 16
 
 
@@ -259,26 +245,13 @@ def followed(
 ) -> Iterator[CommandOutput]:
     """Start ``command`` and listen to it; leaving ends it and all that it has started.
 
-    Args:
-        command: argv on this computer.
-        on_output: is told of its output.
-        announced: what the command becomes inside; its first line says whether that is there.
-        end_inside: kills, from inside, what was started there, by the number it announced.
-        environment: of ``command``; this process's own where it is ``None``.
-
-    Raises:
-        LaunchFailure: it cannot be started, or says that there is no such program.
-        AbnormalShutdown: the instance ended meanwhile; or, while leaving, something does not end.
+    ``announced`` is what it becomes inside; its first line says whether that is there.
+    ``end_inside`` kills, from inside, what was started there, by the number it announced. Raises
+    ``LaunchFailure`` (it cannot be started, or there is no such program), ``AbnormalShutdown`` (the
+    instance ended meanwhile; or, while leaving, something does not end).
     """
     try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=cleanup.marked(environment),
-        )
+        child = _child(command, subprocess.DEVNULL, environment)
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
     heard = CommandOutput(on_output, announced=bool(announced))
@@ -287,7 +260,8 @@ def followed(
     inner = 0
     try:
         assert child.stdout is not None
-        listen(pieces_of(child.stdout), heard)
+        output = child.stdout
+        listen(iter(lambda: os.read(output.fileno(), _PIECE), b""), heard)
         log.command(command)
         if announced:
             inner = heard.pid(announced)
@@ -307,13 +281,24 @@ def followed(
         raise AbnormalShutdown(f"something that {command[0]} started does not end")
 
 
+def _child(
+    command: Sequence[str], stdin: int, environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    """A child in a session of its own; its errors join its output."""
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=cleanup.marked(environment),
+    )
+
+
 def query(
     command: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program that answers at once, its input empty; what it printed, and its exit code.
-
-    Raises ``OSError`` or ``subprocess.TimeoutExpired``.
-    """
+    """Run a program that answers at once. Raises ``OSError``, ``subprocess.TimeoutExpired``."""
     log.command(command)
     return subprocess.run(
         command,
@@ -340,22 +325,15 @@ def run_to_end(
     An error names it as it is ``shown``. What did not end in time, or was interrupted, is ended
     with all that it has started. Raises ``OSError`` if it cannot be started, ``WaitTimeout``.
     """
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env=cleanup.marked(environment),
-    ) as child:
+    with _child(command, subprocess.PIPE, environment) as child:
         try:
             log.command(command)
             output, _ = child.communicate(data, timeout_s)
-        except subprocess.TimeoutExpired as error:
+        except BaseException as error:
             ProcessTree(child.pid).end()
-            raise WaitTimeout(f"the end of {shlex.join(shown or command)}", timeout_s) from error
-        except BaseException:
-            ProcessTree(child.pid).end()
+            if isinstance(error, subprocess.TimeoutExpired):
+                what = f"the end of {shlex.join(shown or command)}"
+                raise WaitTimeout(what, timeout_s) from error
             raise
     return output, child.returncode
 
@@ -375,23 +353,16 @@ def kill_child(child: subprocess.Popen[Any]) -> None:
         child.wait(_KILLED_S)
 
 
-def pieces_of(output: IO[bytes]) -> Iterator[bytes]:
-    while piece := os.read(output.fileno(), _PIECE):
-        yield piece
-
-
 def listen(pieces: Iterable[bytes], heard: CommandOutput) -> None:
     """Hand on each piece with its time, and the end, from a thread of its own."""
-    threading.Thread(
-        target=_hand_on_all, args=(pieces, heard), name="vmcompare-follow", daemon=True
-    ).start()
 
+    def hand_on() -> None:
+        try:
+            for piece in pieces:
+                heard.hand_on(piece, time.perf_counter_ns())
+        except (OSError, ValueError):
+            pass  # closed by us, or the other side went away: either way this is the end
+        finally:
+            heard.end(time.perf_counter_ns())
 
-def _hand_on_all(pieces: Iterable[bytes], heard: CommandOutput) -> None:
-    try:
-        for piece in pieces:
-            heard.hand_on(piece, time.perf_counter_ns())
-    except (OSError, ValueError):
-        pass  # closed by us, or the other side went away: either way this is the end
-    finally:
-        heard.end(time.perf_counter_ns())
+    threading.Thread(target=hand_on, name="vmcompare-follow", daemon=True).start()

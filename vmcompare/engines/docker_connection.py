@@ -1,8 +1,8 @@
 """Connects to Docker's engine, or says why that failed and what to do next.
 
-The SDK reads a file of settings, a context, certificates and a handful of variables, and raises
-nearly anything when one of them is not as it expects. Whatever it raises, Docker counts as absent
-and the rest of the course goes on; the sentence names the file or the variable.
+The SDK reads a file of settings, a context, certificates and variables, and raises nearly anything
+when one of them is not as it expects. Docker then counts as absent, and the rest of the course goes
+on; the sentence names the file or the variable.
 
 The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
 """
@@ -15,20 +15,20 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import log
-from vmcompare.errors import Unavailable, short
+from vmcompare.errors import Unavailable, printable, short
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 SETTINGS_BYTES = 1 << 20  # at most, of a file of settings; a kilobyte is usual
+INSTALL_URL = "https://docs.docker.com/engine/install/"
 REQUEST_TIMEOUT_S = 60  # creating takes 0.05 s, on a loaded classroom computer 20 × that
 _LATE_S = 1.0
 """Seconds more for a request's thread than for the request. The SDK's own limit is one of each
@@ -38,23 +38,24 @@ wait: an engine that sends a byte now and then, or a name that nobody resolves, 
 _POOL = 64  # connections kept: a container needs one for its output, one for its removal
 
 
-T = TypeVar("T")
-
-
-class Request(Generic[T]):
+class Request:
     """A request in a thread of its own; gives its answer and when it came (host clock).
 
     Ctrl-C then interrupts the waiting, never the request: a container that is being created cannot
-    slip away. The object exists before its thread does, as Ctrl-C may come while that is being
-    started.
+    slip away. The object exists before its thread does, as Ctrl-C may come between the two.
     """
 
-    def __init__(self, request: Callable[[], T]) -> None:
+    def __init__(self, request: Callable[[], object]) -> None:
         self._request = request
-        self._future: Future[tuple[T, int]] = Future()
+        self._future: Future[tuple[Any, int]] = Future()
 
     def send(self) -> None:
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
+
+    def ask(self, timeout_s: float) -> tuple[Any, int]:
+        """Send it and wait: see :meth:`answer`."""
+        self.send()
+        return self.answer(timeout_s)
 
     def was_made(self) -> bool:
         """Whether it was made: then waits for its end. If it was not, it never will be."""
@@ -64,7 +65,7 @@ class Request(Generic[T]):
             self.answer(REQUEST_TIMEOUT_S)  # what is still on its way could not be undone
         return True
 
-    def answer(self, timeout_s: float) -> tuple[T, int]:
+    def answer(self, timeout_s: float) -> tuple[Any, int]:
         """The answer and its stamp. Raises ``TimeoutError`` or what the request raised."""
         return self._future.result(timeout_s)
 
@@ -100,8 +101,7 @@ class EngineUnavailable(Unavailable):
 def docker_is_named() -> bool:
     """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
 
-    The engine's socket is not looked for: taking ``docker`` off PATH is how a learner, a test or a
-    room without Docker hides it.
+    The engine's socket is not looked for: taking ``docker`` off PATH is how one hides it.
     """
     return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
 
@@ -116,29 +116,26 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
         raise unavailable(Trouble.ABSENT)
     import docker
 
-    _context()  # where the SDK cannot follow one, it silently asks this system's default engine
+    _named()  # where the SDK cannot follow a context, it silently asks the default engine
     asked = Request(lambda: docker.from_env(timeout=timeout_s, max_pool_size=_POOL))
-    asked.send()
     try:
-        client = asked.answer(timeout_s + _LATE_S)[0]
+        client: DockerClient = asked.ask(timeout_s + _LATE_S)[0]
     except Exception as error:  # while it reads its settings the SDK raises nearly anything
         trouble = classify(error)
         if trouble is Trouble.OTHER and (settings := _settings_in_force()):
             why = f"{settings} cannot be understood"
             raise _settings_error(why, f"correct or remove {settings}") from error
-        raise unavailable(trouble, plain(error)) from error
+        raise explained(error) from error
     client.api.hooks["response"].append(log.docker_call)
     return client
 
 
 def engine_info(client: DockerClient) -> Mapping[str, Any]:
     """What the engine tells of itself (``docker info``). Raises ``EngineUnavailable``."""
-    asked = Request(client.info)
-    asked.send()
     try:
-        info, _ = asked.answer(client.api.timeout + _LATE_S)
+        info, _ = Request(client.info).ask(client.api.timeout + _LATE_S)
     except engine_errors(TimeoutError) as error:
-        raise unavailable(classify(error), plain(error)) from error
+        raise explained(error) from error
     if not (isinstance(info, dict) and info.get("ServerVersion")):
         raise unavailable(Trouble.OTHER, "what answers there is not Docker")
     return info
@@ -146,12 +143,9 @@ def engine_info(client: DockerClient) -> Mapping[str, Any]:
 
 def endpoint() -> str:
     """The address of the engine that is asked; empty for the default, or if unreadable."""
-    if named := os.environ.get("DOCKER_HOST"):
-        return named
-    try:
-        return _context().host
-    except EngineUnavailable:
-        return ""
+    with contextlib.suppress(EngineUnavailable):
+        return _named()[0]
+    return ""
 
 
 def engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
@@ -167,6 +161,27 @@ def engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
         OSError,
         *more,
     )
+
+
+def removed(remove: Callable[[], object], busy: Collection[int], timeout_s: float) -> bool:
+    """Ask for a removal until there is nothing to remove; whether that came in time.
+
+    Raises the engine's errors, but for those whose code is in ``busy``.
+    """
+    import docker.errors
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            remove()
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code not in busy:
+                raise
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
 
 
 def classify(error: BaseException) -> Trouble:
@@ -189,38 +204,27 @@ def classify(error: BaseException) -> Trouble:
     return Trouble.OTHER
 
 
+def explained(error: BaseException) -> EngineUnavailable:
+    return unavailable(classify(error), printable(str(error)))
+
+
 def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
     """The error for ``trouble``: one clause, and the one next step on this kind of computer."""
-    named = _named_by()
-    start = {
-        "Linux": "start it: sudo systemctl start docker",
-        "Windows": "start Docker Desktop",
-        "Darwin": "start Docker Desktop",
-    }.get(platform.system(), "start it")
+    named = ""
+    with contextlib.suppress(EngineUnavailable):
+        named = _named()[1]
+    on_linux = platform.system() == "Linux"
+    start = "start it: sudo systemctl start docker" if on_linux else "start Docker Desktop"
     restart = "restart Docker"
     if named:
         start = restart = f"check {named}, which names the engine to use"
+    nobody = f"no Docker answers where {named} says" if named else ""
+    join = "run: sudo usermod -aG docker $USER, then log in again (or set up rootless Docker)"
     texts = {
-        Trouble.ABSENT: (
-            "Docker is not installed",
-            "install it: https://docs.docker.com/engine/install/",
-        ),
-        Trouble.NOT_RUNNING: (
-            f"no Docker runs where {named} says"
-            if named
-            else "Docker is installed but not running",
-            start,
-        ),
-        Trouble.PERMISSION: (
-            "Docker is running, but you may not use it",
-            "run: sudo usermod -aG docker $USER, then log in again (or set up rootless Docker)",
-        ),
-        Trouble.REFUSED: (
-            f"no Docker answers where {named} says"
-            if named
-            else "Docker left its socket behind but is not running",
-            start,
-        ),
+        Trouble.ABSENT: ("Docker is not installed", f"install it: {INSTALL_URL}"),
+        Trouble.NOT_RUNNING: (nobody or "Docker is installed but not running", start),
+        Trouble.PERMISSION: ("Docker is running, but you may not use it", join),
+        Trouble.REFUSED: (nobody or "Docker left its socket behind but is not running", start),
         Trouble.HUNG: ("Docker accepts connections but does not answer", restart),
         Trouble.API_VERSION: ("this Docker's version does not fit", "update Docker"),
         Trouble.OTHER: (f"Docker cannot be reached ({detail})", restart),
@@ -228,22 +232,7 @@ def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
     return EngineUnavailable(trouble, *texts[trouble])
 
 
-def plain(words: object) -> str:
-    """What an engine or the SDK said, as at most 200 characters of one line."""
-    text = " ".join(str(words).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
-
-
 # settings
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """The context in use: its name and address, and who chose it; empty for the default."""
-
-    name: str = ""
-    host: str = ""
-    chosen_by: str = ""
 
 
 def _settings_error(why: str, next_step: str) -> EngineUnavailable:
@@ -263,18 +252,18 @@ def _config() -> Path | None:
     raise _settings_error(f"{shown} is no file of settings", f"correct or remove {shown}")
 
 
-def _context() -> _Context:
-    """The context that is in use; none where ``DOCKER_HOST`` overrules it.
+def _named() -> tuple[str, str]:
+    """The engine's address, and what names it: ``DOCKER_HOST`` or a context; else both are empty.
 
-    Raises ``EngineUnavailable`` where one was chosen that is not there, is damaged, or names no
-    address: as with the command ``docker``, the default engine is then not taken in its place.
+    Raises ``EngineUnavailable`` for a context that is not there, is damaged, or names no address:
+    as with the command ``docker``, the default engine is then not taken in its place.
     """
     from docker.context import ContextAPI
     from docker.context.config import get_current_context_name
 
     config = _config()
-    if os.environ.get("DOCKER_HOST"):
-        return _Context()
+    if named := os.environ.get("DOCKER_HOST"):
+        return named, "DOCKER_HOST"
     if name := os.environ.get("DOCKER_CONTEXT", ""):
         by, next_step = "DOCKER_CONTEXT", "correct or remove DOCKER_CONTEXT"
     else:
@@ -282,30 +271,20 @@ def _context() -> _Context:
         by = f"currentContext in {short(config)}" if config else ""
         next_step = "choose another context: docker context use default"
     if not name or name == "default":
-        return _Context()
+        return "", ""
+    context = f"the context {printable(str(name))} ({by})"
     try:
         host = ContextAPI.kwargs_from_context(name).get("base_url")
         if isinstance(host, str) and host:
-            return _Context(plain(name), host, by)
+            return host, context
         why = "does not exist, or names no address"
     except Exception as error:  # noqa: BLE001 - anything may stand in a context
-        why = f"is damaged ({plain(error)})"
-    raise _settings_error(f"the context {plain(name)} ({by}) {why}", next_step)
-
-
-def _named_by() -> str:
-    """The variable or the context that names the engine; empty for this system's default."""
-    if os.environ.get("DOCKER_HOST"):
-        return "DOCKER_HOST"
-    try:
-        context = _context()
-    except EngineUnavailable:
-        return ""
-    return f"the context {context.name} ({context.chosen_by})" if context.name else ""
+        why = f"is damaged ({printable(str(error))})"
+    raise _settings_error(f"{context} {why}", next_step)
 
 
 def _settings_in_force() -> str:
     """All that the SDK reads here beside its defaults; never what stands in it (a password)."""
     tls = [name for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH") if os.environ.get(name)]
     config = _config()
-    return " or ".join(filter(None, [_named_by(), *tls, short(config) if config else ""]))
+    return " or ".join(filter(None, [_named()[1], *tls, short(config) if config else ""]))

@@ -22,8 +22,6 @@ LOG = logging.getLogger("vmcompare.engines")
 
 LINE_CHARS = 4000  # longest line; QEMU's arguments take about 1,500 characters
 
-_JSON = "application/json"
-
 
 def command(argv: Sequence[str | os.PathLike[str]], where: str = "") -> None:
     """A program is run: on this computer, or ``where``."""
@@ -35,7 +33,8 @@ def docker_call(response: Any, *_: object, **__: object) -> None:
     """Docker's engine has answered a request (a hook of ``requests``)."""
     if LOG.isEnabledFor(logging.INFO):
         asked = response.request
-        body = asked.body if asked.headers.get("Content-Type") == _JSON else ""
+        is_json = asked.headers.get("Content-Type") == "application/json"
+        body = asked.body if is_json else ""
         text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
         _say(f"docker: {asked.method} {asked.path_url} {text} -> {response.status_code}")
 

@@ -1,9 +1,9 @@
-"""Engines for the course: ``python -m vmcompare.engines.setup ensure`` (or ``stop``).
+"""Engines for the course: ``python -m vmcompare.engines.setup``.
 
-``ensure`` makes Docker and QEMU usable where that needs nobody's decision (root on Debian or
+:func:`ensure` makes Docker and QEMU usable where that needs nobody's decision (root on Debian or
 Ubuntu, as in a cloud classroom), and otherwise prints the one next step for each that is missing.
 It never disturbs a Docker that runs already, and never fails: the course also works on recordings.
-``ENGINES=skip`` in the environment leaves the system alone. ``stop`` ends only a daemon that
+``ENGINES=skip`` in the environment leaves the system alone. :func:`stop` ends only a daemon that
 ``ensure`` itself started.
 """
 
@@ -13,13 +13,10 @@ import contextlib
 import os
 import platform
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import psutil
@@ -27,9 +24,11 @@ import psutil
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker
 from vmcompare.engines import log as engine_log
+from vmcompare.engines.cleanup import ledger
 from vmcompare.engines.commands import query
 from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
 from vmcompare.engines.docker_connection import (
+    INSTALL_URL,
     EngineUnavailable,
     Trouble,
     connect,
@@ -40,12 +39,9 @@ from vmcompare.errors import Unavailable
 
 Say = Callable[[str], None]
 
-QEMU = {
-    "x86_64": ("qemu-system-x86_64", "qemu-system-x86"),
-    "amd64": ("qemu-system-x86_64", "qemu-system-x86"),
-    "aarch64": ("qemu-system-aarch64", "qemu-system-arm"),
-    "arm64": ("qemu-system-aarch64", "qemu-system-arm"),
-}
+_X86 = ("qemu-system-x86_64", "qemu-system-x86")
+_ARM = ("qemu-system-aarch64", "qemu-system-arm")
+QEMU = {"x86_64": _X86, "amd64": _X86, "aarch64": _ARM, "arm64": _ARM}
 """Processor → QEMU's program and its Debian package."""
 
 DOCKER_PACKAGES = ("docker.io", "iptables", "ca-certificates")
@@ -66,7 +62,6 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5")
 
 APT_S = 1800  # for one apt-get; 16 s were measured, a slow classroom line takes minutes
 APT_TRIES, APT_AGAIN_S = 2, 20.0  # `update` does not wait for another apt-get's lock
-
 READY_S = 120.0  # for a new daemon to answer; 0.3–2 s is usual, on a new disk 20 s
 STOP_S = 20.0  # for our daemon to end in order; it gives each container up to 10 s
 _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
@@ -91,7 +86,12 @@ def ensure(say: Say = print) -> None:
     elif package and may_install():
         packages.append(package)
     else:
-        say(f"QEMU is not installed. Next step: {_qemu_next(package)}")
+        step = "install it: https://www.qemu.org/download/"
+        if package and _is_debian():
+            step = f"run: sudo apt-get install {package}"
+        elif platform.system() == "Darwin":
+            step = "run: brew install qemu"
+        say(f"QEMU is not installed. Next step: {step}")
     if packages:
         _install(packages, say)
     if start:
@@ -109,10 +109,8 @@ def docker_state() -> tuple[str, bool]:
     if (named := endpoint()) and not named.endswith("/run/docker.sock"):
         return state, False
     if daemons_here():
-        return (
-            "A Docker daemon runs, but not where it is looked for. Next step: put its client "
-            "docker on PATH, or name its address in DOCKER_HOST"
-        ), False
+        step = "put its client docker on PATH, or name its address in DOCKER_HOST"
+        return f"A Docker daemon runs, but not where it is looked for. Next step: {step}", False
     is_startable = trouble in (Trouble.ABSENT, Trouble.NOT_RUNNING, Trouble.REFUSED)
     return state, is_startable and _is_root()
 
@@ -134,14 +132,6 @@ def _is_debian() -> bool:
     return "debian" in f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
 
 
-def _qemu_next(package: str) -> str:
-    if package and _is_debian():
-        return f"run: sudo apt-get install {package}"
-    if platform.system() == "Darwin":
-        return "run: brew install qemu"
-    return "install it: https://www.qemu.org/download/"
-
-
 def daemons_here() -> list[psutil.Process]:
     """Docker daemons in this network namespace, ours included."""
     found = []
@@ -157,44 +147,40 @@ def daemons_here() -> list[psutil.Process]:
 def _install(packages: Sequence[str], say: Say) -> None:
     say(f"Installing {', '.join(packages)} (apt-get) …")
     log = engine_dir() / "install.log"
-    with log.open("wb") as out:
-        for number in range(APT_TRIES):
-            if number:
-                time.sleep(APT_AGAIN_S)
-            # A failed update is no reason to stop: the lists on this computer may do.
-            _apt(out, "update")
-            if _apt(out, "install", "-y", "--no-install-recommends", *packages):
-                if shutil.which(DAEMON) and not shutil.which("docker"):  # from Debian 13 on
-                    _apt(out, "install", "-y", "--no-install-recommends", "docker-cli")
-                say(f"Installed {', '.join(packages)}")
-                return
+    log.unlink(missing_ok=True)
+    install = ("install", "-y", "--no-install-recommends")
+    for number in range(APT_TRIES):
+        if number:
+            time.sleep(APT_AGAIN_S)
+        # A failed update is no reason to stop: the lists on this computer may do.
+        _apt(log, "update")
+        if _apt(log, *install, *packages):
+            if shutil.which(DAEMON) and not shutil.which("docker"):  # from Debian 13 on
+                _apt(log, *install, "docker-cli")
+            say(f"Installed {', '.join(packages)}")
+            return
     say(f"Not installed: {last_line(log)}. Next step: apt-get install {' '.join(packages)}")
 
 
-def _apt(out: BinaryIO, *words: str) -> bool:
-    """Whether ``apt-get`` does it."""
-    engine_log.command([*APT, *words])
+def _apt(log: Path, *words: str) -> bool:
+    """Whether ``apt-get`` does it; what it says is added to ``log``."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        ended = subprocess.run(
-            [*APT, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            timeout=APT_S,
-            check=False,
-        )
+        ended = query([*APT, *words], APT_S, environment)
     except (OSError, subprocess.TimeoutExpired):
         return False
+    with log.open("a", encoding="utf-8") as out:
+        out.write(ended.stdout + ended.stderr)
     return ended.returncode == 0
 
 
 def _start_docker(say: Say) -> None:
     """Start the engine unless installing it did so already, and wait until it answers."""
-    if daemons_here() and wait_until_it_answers():
-        say(_ready())
+    if daemons_here():
+        busy = "Another Docker is starting: left alone. Next step: try again in a minute"
+        say(_ready() if wait_until_it_answers() else busy)
     elif not shutil.which(DAEMON):
-        say("Docker is not there. Next step: install it: https://docs.docker.com/engine/install/")
+        say(f"Docker is not there. Next step: install it: {INSTALL_URL}")
     elif Path("/run/systemd/system").is_dir():
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # whether it answers, counts
             query(["systemctl", "start", "docker"], 120)
@@ -209,29 +195,51 @@ def _ready() -> str:
 
 
 class _Daemon(msgspec.Struct):
+    """One that set-up started, as it is written down."""
+
     pid: int
     started: str
     boot: str
+
+    def runs(self) -> bool:
+        return ledger.is_same_process(self.pid, self.started)
+
+    def end(self) -> bool:
+        """End it softly, then hard with the containerd it started; whether it is gone."""
+        with contextlib.suppress(psutil.Error):  # it is gone, or not ours to end
+            process = psutil.Process(self.pid)
+            # Only direct children: a shim belongs to a container, whose end is the daemon's job.
+            helpers = process.children()
+            if self.runs():
+                process.terminate()
+            if not self._is_gone():
+                for each in (process, *helpers):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
+        return self._is_gone()
+
+    def _is_gone(self) -> bool:
+        """Whether it is within ``STOP_S``."""
+        deadline = time.monotonic() + STOP_S
+        while self.runs() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.runs()
 
 
 def start_own(say: Say) -> None:
     """Start a daemon; should it die at once, again with what its last words suggest."""
     options: tuple[str, ...] = ()
     log = engine_dir() / "dockerd.log"
-    for _ in range(1 + len(REMEDIES)):
-        if _somebody_listens() or daemons_here():
-            busy = "Another Docker is starting: left alone. Next step: try again in a minute"
-            say(_ready() if wait_until_it_answers() else busy)
-            return
-        daemon = _spawn(options, log)
-        if wait_until_it_answers(daemon):
+    while True:
+        child, daemon = _spawn(options, log)
+        if wait_until_it_answers(child):
             limits = " (containers have no network)" if "--bridge=none" in options else ""
             say(f"{_ready()}: started by us{limits}")
             return
-        _end(daemon.pid, cleanup.started(daemon.pid) or "")
-        daemon.wait()
+        daemon.end()
+        child.wait()
         _pid_file().unlink(missing_ok=True)
-        fresh = remedy(_last_words(log), options)
+        fresh = remedy(_said(log), options)
         if not fresh:
             break
         say(f"Docker did not start: {last_line(log)}. Trying again with {' '.join(fresh)}")
@@ -248,16 +256,19 @@ def remedy(last_words: str, tried: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(options: tuple[str, ...], log: Path) -> tuple[subprocess.Popen[bytes], _Daemon]:
     """Start a daemon that outlives us, and write down who it is."""
     own_pid_file = engine_dir() / "dockerd.pid"
-    # Left by a daemon that was killed; its number may be somebody else's by now.
-    own_pid_file.unlink(missing_ok=True)
-    _forget_dead_containerd()
+    own_pid_file.unlink(missing_ok=True)  # of one that was killed: the number may be another's now
+    with contextlib.suppress(OSError, ValueError):
+        # A new daemon takes one that is still listed (a zombie no init has reaped) for running, and
+        # waits for it in vain.
+        if cleanup.started(int(_CONTAINERD_PID.read_text(encoding="ascii"))) is None:
+            _CONTAINERD_PID.unlink()
     command = [DAEMON, "--host", f"unix://{SOCKET}", "--pidfile", str(own_pid_file), *options]
     engine_log.command(command)
     with log.open("wb") as out:
-        daemon = subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -266,21 +277,10 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             env=cleanup.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
-    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot())
-    _pid_file().write_bytes(msgspec.json.encode(ours))
+    daemon = _Daemon(child.pid, cleanup.started(child.pid) or "", cleanup.boot())
+    _pid_file().write_bytes(msgspec.json.encode(daemon))
     _pid_file().chmod(0o600)  # else it would not be obeyed
-    return daemon
-
-
-def _forget_dead_containerd() -> None:
-    """Remove the pid file of a containerd that died with its daemon.
-
-    A new daemon takes a pid that is still listed (a zombie no init has reaped) for a running
-    containerd, and waits for it in vain.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        if cleanup.started(int(_CONTAINERD_PID.read_text(encoding="ascii"))) is None:
-            _CONTAINERD_PID.unlink()
+    return child, daemon
 
 
 def wait_until_it_answers(daemon: subprocess.Popen[bytes] | None = None) -> bool:
@@ -295,73 +295,25 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes] | None = None) -> bool
     return False
 
 
-def _somebody_listens() -> bool:
-    """Whether anything accepts connections at Docker's default address."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(str(SOCKET))
-        except TimeoutError:
-            return True  # a full queue is somebody's queue
-        except OSError:
-            return False
-    return True
-
-
 def stop(say: Say = print) -> None:
     """End the daemon that ``ensure`` started; leave any other alone."""
     path = _pid_file()
     try:
-        with cleanup.private(path) as stream:
-            known = paths.understood(stream.read(), _Daemon)
+        known = paths.understood(ledger.private(path), _Daemon)
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
-    except cleanup.Damaged as error:
+    except ledger.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
-    pid, start = (known.pid, known.started) if known else (0, "")
-    if known is None or known.boot != cleanup.boot() or not cleanup.is_same_process(pid, start):
+    if known is None or known.boot != cleanup.boot() or not known.runs():
         say("No Docker of ours is running (its pid file is removed)")
-    elif _end(pid, start):
-        say(f"Stopped the Docker that set-up had started (pid {pid})")
+    elif known.end():
+        say(f"Stopped the Docker that set-up had started (pid {known.pid})")
     else:
-        say(
-            f"The Docker that set-up had started (pid {pid}) does not end. Next step: kill -9 {pid}"
-        )
+        say(f"The Docker that set-up had started does not end. Next step: kill -9 {known.pid}")
         return
     path.unlink(missing_ok=True)
-
-
-def _end(pid: int, start: str) -> bool:
-    """End a daemon softly, then hard with the containerd it started; whether it is gone."""
-    try:
-        daemon = psutil.Process(pid)
-        if not cleanup.is_same_process(pid, start):
-            return True
-        # Only its direct children: a shim belongs to a container, whose end is the daemon's job.
-        helpers = daemon.children()
-        daemon.terminate()
-        if _gone(pid, start, STOP_S):
-            return True
-        daemon.kill()
-        for helper in helpers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                helper.kill()
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-    return _gone(pid, start, STOP_S)
-
-
-def _gone(pid: int, start: str, timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while cleanup.is_same_process(pid, start):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def engine_dir() -> Path:
@@ -374,29 +326,19 @@ def _pid_file() -> Path:
     return paths.state_dir() / "engine" / "daemon.json"
 
 
-def _last_words(log: Path) -> str:
+def _said(log: Path) -> str:
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        return log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
     except OSError:
         return ""
 
 
 def last_line(log: Path) -> str:
-    lines = _last_words(log).strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
-
-
-def main(argv: Sequence[str]) -> int:
-    """``ensure`` or ``stop``; the exit code is 0 unless the command is unknown."""
-    if list(argv) not in (["ensure"], ["stop"]):
-        print("usage: python -m vmcompare.engines.setup ensure|stop", file=sys.stderr)
-        return 2
-    try:
-        ensure() if argv[0] == "ensure" else stop()
-    except Unavailable as missing:
-        print(missing)
-    return 0
+    return (_said(log) or "it said nothing").splitlines()[-1].strip()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        ensure()
+    except Unavailable as missing:
+        print(missing)

@@ -5,8 +5,7 @@ A file is written at once and by one writer at a time. Whatever lies where a fil
 before something is put in its place.
 
 Root uses root's own places, whoever's home ``HOME`` and the ``XDG_*`` variables name: what ``sudo
-vmcompare`` writes into a learner's home would lock the learner out, and a learner could lead it
-elsewhere by a link.
+vmcompare`` writes into a learner's home would lock the learner out.
 """
 
 from __future__ import annotations
@@ -108,6 +107,10 @@ def advice(variable: str) -> str:
     return f"free some room there or make it writable, or name another folder in {variable}"
 
 
+TEMPORARY = advice("TMPDIR")
+"""The next step where temporary files cannot be had."""
+
+
 @lru_cache(maxsize=16)
 def _takes_a_file(folder: Path) -> bool:
     try:
@@ -156,13 +159,7 @@ def _is_root() -> bool:
 
 def _is_foreign(path: Path) -> bool:
     """Whether another user than root owns it or a folder above it, and so decides where it is."""
-    for place in (path, *path.parents):
-        try:
-            if place.stat().st_uid:
-                return True
-        except OSError:
-            continue
-    return False
+    return any(place.stat().st_uid for place in (path, *path.parents) if os.access(place, os.F_OK))
 
 
 # ---- small files --------------------------------------------------------------------------
@@ -199,21 +196,17 @@ def read(path: Path, limit: int) -> bytes:
 
     Raises ``OSError`` where it cannot be read, is no ordinary file, or is longer.
     """
-    no_waiting, as_it_is = (
-        getattr(os, "O_NONBLOCK", 0),
-        getattr(os, "O_BINARY", 0),
-    )  # not everywhere
-    descriptor = os.open(path, os.O_RDONLY | no_waiting | as_it_is)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=_without_waiting) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not an ordinary file")
-        with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(limit + 1) or b""  # None: a file of /proc would wait
-    finally:
-        os.close(descriptor)
+        content = stream.read(limit + 1) or b""  # None: a file of /proc would wait
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def understood(content: bytes, kind: type[T]) -> T | None:
@@ -307,11 +300,9 @@ def locked(
         try:
             lock.acquire(timeout=timeout_s)
         except Timeout:
-            raise StorageError(
-                path,
-                f"another process has held it for {timeout_s:g} s",
-                "end that process (it may be suspended) and try again",
-            ) from None
+            why = f"another process has held it for {timeout_s:g} s"
+            step = "end that process (it may be suspended) and try again"
+            raise StorageError(path, why, step) from None
     try:
         yield
     finally:
@@ -336,7 +327,3 @@ def temporary() -> Path:
         raise StorageError(named, "no temporary file can be written there", TEMPORARY) from None
     _refuse_unwritable_name(path, "name another folder in TMPDIR")
     return path
-
-
-TEMPORARY = "free some room there or make it writable, or name another folder in TMPDIR"
-"""The next step where temporary files cannot be had."""

@@ -1,14 +1,14 @@
 """Lessons by their number, and a learner's own copy of them, which is never written over.
 
 The copy holds notebooks, figures and the glossary. A hidden file beside them says what was put
-there: a file that still is that may be replaced by a newer one; one that the learner has changed
-may not.
+there: a file that still is that may be replaced by a newer one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -88,19 +88,15 @@ def give(folder: Path) -> list[str]:
     """
     with paths.said_of(folder, _STEP):
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(folder)
+        if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
+            raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)
+        visible = any(not entry.name.startswith(".") for entry in folder.iterdir())
+        if visible and not (folder / GIVEN).exists():
+            what = f"the folder {short(folder)} holds files that vmcompare did not put there"
+            raise Unavailable(what, _ANOTHER)
         # The lock lies elsewhere: a folder on a network share may know none.
         with paths.locked(paths.state_dir() / "lessons.lock"):
             return _give(folder)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
-        raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)
-    visible = any(not entry.name.startswith(".") for entry in folder.iterdir())
-    if visible and not (folder / GIVEN).exists():
-        what = f"the folder {short(folder)} holds files that vmcompare did not put there"
-        raise Unavailable(what, _ANOTHER)
 
 
 def _give(folder: Path) -> list[str]:
@@ -112,11 +108,10 @@ def _give(folder: Path) -> list[str]:
     _write_given(folder, given)
     for name, content in _contents():
         new = _fingerprint(name, content)
-        place = name
-        if _changed(folder, name, (new, given.get(name))):
+        free = (p for p in _places(name) if _present(folder, p) in (None, new, given.get(p)))
+        if (place := next(free)) != name:
             if given.get(name) == new:
                 continue
-            place = _beside(folder, name, new, given)
             said.append(f"{name} stays as you changed it; the newer one is {place}")
         if _present(folder, place) != new:
             paths.write(folder / place, content)
@@ -145,20 +140,12 @@ def _contents() -> Iterator[tuple[str, bytes]]:
         yield glossary.name, glossary.read_bytes()
 
 
-def _changed(folder: Path, name: str, ours: tuple[str | None, ...]) -> bool:
-    """Whether something lies there that is none of ``ours``."""
-    present = _present(folder, name)
-    return present is not None and present not in ours
-
-
-def _beside(folder: Path, name: str, new: str, given: Mapping[str, str]) -> str:
-    """Another name beside ``name``, at which nothing of the learner's lies."""
+def _places(name: str) -> Iterator[str]:
+    """Where a lesson goes: its own name, or another beside it where a learner's lies there."""
+    yield name
     stem, _, suffix = name.rpartition(".")
-    number, place = 1, f"{stem}-new.{suffix}"
-    while _changed(folder, place, (new, given.get(place))):
-        number += 1
-        place = f"{stem}-new-{number}.{suffix}"
-    return place
+    yield f"{stem}-new.{suffix}"
+    yield from (f"{stem}-new-{number}.{suffix}" for number in itertools.count(2))
 
 
 def _present(folder: Path, name: str) -> str | None:

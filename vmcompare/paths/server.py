@@ -49,10 +49,11 @@ def serve(folder: Path, place: Path, *, port: int | None, browser: bool) -> None
     identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
     options = [
         f"--ServerApp.identity_provider_class={identity}",
-        "--IdentityProvider.token=" + token,
+        f"--IdentityProvider.token={token}",
+        f"--PasswordIdentityProvider.token={token}",
+        "--PasswordIdentityProvider.hashed_password=",
+        "--PasswordIdentityProvider.password_required=False",
     ]
-    options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
-    options += ["--PasswordIdentityProvider.password_required=False"]
     for application in ("ServerApp", "LabApp", "NotebookApp"):  # each passes its own to the first
         options += [f"--{application}.{name}={value}" for name, value in SERVER.items()]
     options += [
@@ -88,8 +89,8 @@ def serve(folder: Path, place: Path, *, port: int | None, browser: bool) -> None
     def stop(*_: object) -> None:
         server.io_loop.add_callback_from_signal(server.stop)
 
-    # Jupyter's own handler logs first. Where the signal comes while something is logged, that
-    # fails, and the server goes on. It also leaves out SIGHUP. (Ignored: nohup.)
+    # Jupyter's own handler logs first, which fails where the signal comes while something is
+    # logged; and it leaves out SIGHUP. (Ignored: nohup.)
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

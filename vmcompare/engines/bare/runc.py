@@ -2,8 +2,7 @@
 
 ``runc run --detach`` on a bundle of our own: what Docker asks for
 (:mod:`vmcompare.engines.images.oci`), an empty network namespace (Docker's ``none``), the shared
-Alpine userland read-only and a tmpfs on /tmp. Detached, because then nobody stays beside the
-container: what is left running is what the kernel needs.
+Alpine userland read-only and a tmpfs on /tmp. Detached: what is left running is the container.
 
 What Docker has and this lacks: a seccomp filter (the profile is Docker's own), a writable layer, an
 init process (the first program is PID 1), a network. Root only.
@@ -15,7 +14,6 @@ import contextlib
 import itertools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import time
@@ -58,17 +56,15 @@ class RuncLauncher(bare.BareLauncher):
         root = userland.directory()
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            text = json.dumps(config(root, spec, container.name, cgroup_version()))
+            text = json.dumps(config(root, spec, container.name))
             (container.bundle / "config.json").write_text(text, encoding="utf-8")
             yield container
 
 
 @dataclass(slots=True)
 class _Sandbox(bare.BareSandbox):
-    """One that CRIU can save and continue: see :class:`vmcompare.sandbox.Migrates`.
-
-    If its programs have no file of the host open: standard error, too, has to go elsewhere.
-    """
+    """One that CRIU can save and continue, if its programs have no file of the host open: standard
+    error, too, has to go elsewhere. See :class:`vmcompare.sandbox.Migrates`."""
 
     migrate: Callable[[], AbstractContextManager[Migration]] = field(kw_only=True)
 
@@ -85,22 +81,20 @@ class _Container:
             *self._runc, "run", "--detach", "--bundle", str(self.bundle),
             "--pid-file", str(self._pid_file), self.name,
         )  # fmt: skip
-        self.environment: Mapping[str, str] = cleanup.marked()
+        self.environment: Mapping[str, str] | None = cleanup.marked()
         self._first: bare.PidHandle | None = None
 
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
         """Wait until runc has done its part; hold the container's PID 1."""
         try:
-            code = child.wait(COMMAND_TIMEOUT_S)
-            if code:
+            if code := child.wait(COMMAND_TIMEOUT_S):
                 what = f"runc ended with {code} after the first byte"
                 raise AbnormalShutdown(what, bare.console(printed))
-            first = bare.PidHandle(int(self._pid_file.read_text(encoding="ascii")))
-        except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
+            self._first = bare.PidHandle(int(self._pid_file.read_text(encoding="ascii")))
+        except (subprocess.TimeoutExpired, ValueError, OSError) as error:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
-        self._first = first
-        return self._sandbox(first, printed)
+        return self._sandbox(self._first, printed)
 
     def _sandbox(self, first: bare.PidHandle, printed: IO[bytes]) -> bare.BareSandbox:
         return _Sandbox(
@@ -137,11 +131,8 @@ class _Container:
                     complaint = bare.cleaned(saved.stderr)
                     raise LaunchFailure("CRIU did not save the container", save, complaint)
                 child, _ = bare.started("runc", go_on, printed, self.environment)
-                assert child.stdin is not None
-                assert child.stdout is not None
-                undo.callback(child.stdout.close)
                 undo.callback(end_child, child, bare.GRACE_S)
-                undo.callback(child.stdin.close)
+                undo.callback(bare.close_pipes, child)
                 if child.wait(_CRIU_S):
                     what = "CRIU did not continue the container"
                     raise LaunchFailure(what, go_on, bare.console(printed))
@@ -152,17 +143,12 @@ class _Container:
                 raise AbnormalShutdown(what, bare.console(printed)) from error
             undo.callback(first.close)
             undo.callback(first.end, bare.GRACE_S)
-            undo.callback(child.stdin.close)  # first: it ends by that
+            undo.callback(bare.close_pipes, child)  # first: it ends by that
             yield Migration(self._sandbox(first, printed), took_s, took_s, f"CRIU {by}")
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with contextlib.suppress(OSError):
-            child.stdin.close()
         try:
             end_child(child, bare.GRACE_S)
-            child.stdout.close()
             if self._first is not None:
                 self._first.end(bare.GRACE_S)
             exit_ns = time.perf_counter_ns()
@@ -187,30 +173,22 @@ class _Container:
 
 
 def _program() -> str:
-    if platform.system() != "Linux":
-        raise Unavailable("runc is for Linux only", "replay a recording")
+    bare.refuse_other_systems("runc")
     if os.geteuid() != 0:
         raise Unavailable(
             "runc needs root here, and this is an ordinary user",
             "run vmcompare as root, or look at bubblewrap, which needs no rights",
         )
-    if missing := bare.pidfd_missing():
-        raise Unavailable(missing, "replay a recording")
-    found = shutil.which("runc")
-    if found is None:
-        raise Unavailable(
-            "runc is not on PATH", "install Docker (on Debian and Ubuntu: docker.io brings runc)"
-        )
-    return found
-
-
-_PROBE_S = 10.0  # for `runc --version`; 0.02 s is usual
+    if found := shutil.which("runc"):
+        return found
+    step = "install Docker (on Debian and Ubuntu: docker.io brings runc)"
+    raise Unavailable("runc is not on PATH", step)
 
 
 def probe() -> Availability:
     """Starts a container and removes it: available where its first byte came."""
     try:
-        told = query([_program(), "--version"], _PROBE_S)
+        told = query([_program(), "--version"], COMMAND_TIMEOUT_S)
         with cleanup.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
@@ -232,26 +210,19 @@ _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 """Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
 
 
-def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
-    """The content of ``config.json`` for a container ``name``."""
-    return configuration(
-        str(root),
-        spec.command,
-        name,
-        _limits(spec),
-        capabilities=[] if spec.confinement is Confinement.NO_CAPABILITIES else CAPABILITIES,
-        own_cgroups=cgroup_version == 2,  # as Docker does: private on v2, the host's on v1
-        read_only=True,
-    )
-
-
-def _limits(spec: Spec) -> Mapping[str, Any]:
-    """The same as Docker is given (``vmcompare.engines.docker``)."""
+def config(root: Path, spec: Spec, name: str) -> dict[str, Any]:
+    """The content of ``config.json`` for a container ``name``, with the limits Docker is given."""
     memory: dict[str, int] = {"limit": spec.memory_bytes}
     if _SWAP.exists() or not _SWAP.parent.exists():
         memory["swap"] = spec.memory_bytes  # of memory and swap together
-    return {
+    limits = {
         "memory": memory,
         "cpu": {"period": CPU_PERIOD_US, "quota": spec.vcpus * CPU_PERIOD_US},
         "pids": {"limit": PIDS_LIMIT},
     }
+    return configuration(
+        *(str(root), spec.command, name, limits),
+        capabilities=[] if spec.confinement is Confinement.NO_CAPABILITIES else CAPABILITIES,
+        own_cgroups=cgroup_version() == 2,  # as Docker does: private on v2, the host's on v1
+        read_only=True,
+    )

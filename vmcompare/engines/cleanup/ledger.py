@@ -1,25 +1,26 @@
 """What one session may leave behind, on disk before it exists, and crossed out once it is gone.
 
-A ledger is input: it may be damaged or forged, and what it says is obeyed only as far as it cannot
-do harm. It names folders of its own session and whether there may be containers; processes are not
-in it at all, as they carry the session's name themselves (:mod:`.processes`).
+A ledger is input: it may be damaged or forged, and is obeyed only as far as it can do no harm. It
+names folders of its own session and whether there may be containers. Processes carry the session's
+name in their environment (:func:`marked`): it is there from the first instant, and children inherit
+it, where a number written down after a start would come too late for a ``kill -9`` in between.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import platform
-import re
 import secrets
 import shutil
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import msgspec
 
@@ -32,6 +33,9 @@ LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL
 SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
 LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
 CONTAINERS = "containers"  # all of this session's, known by their labels
+
+MARK = "VMCOMPARE_SESSION"  # the name of the variable
+SPARED = "none"  # its value in what must outlive a session: its guardian, everybody's Docker daemon
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
 _Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
@@ -108,15 +112,29 @@ class Ledger:
     """One session on disk: a line that names the owner, then one line per change.
 
     Attributes:
-        watched: what has not been crossed out: folders' paths, ``containers``.
+        watched: how often what is not crossed out was announced: folders' paths, ``containers``.
         skipped: the numbers of lines that say nothing that can be understood.
     """
 
     def __init__(self, path: Path, owner: Owner) -> None:
         self.path, self.owner = path, owner
-        self.watched: dict[str, None] = {}
+        self.watched: dict[str, int] = {}
         self.skipped: list[int] = []
         self._torn = False
+
+    @classmethod
+    def begin(cls) -> Ledger:
+        """One for this process. Raises ``StorageError``."""
+        pid = os.getpid()
+        session = f"{pid}-{secrets.token_hex(4)}"
+        owner = Owner(session, pid, started(pid) or "", boot(), platform.node()[:256])
+        ledger = cls(sessions_dir() / f"{session}.jsonl", owner)
+        try:
+            ledger.append()
+        except StorageError:
+            ledger.remove()
+            raise
+        return ledger
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -124,8 +142,7 @@ class Ledger:
 
         Raises ``Damaged``, ``FileNotFoundError``.
         """
-        with private(path) as stream:
-            first, *lines = stream.read().split(b"\n")
+        first, *lines = private(path).split(b"\n")
         owner = paths.understood(first, Owner)
         if owner is None or path.name != f"{owner.session}.jsonl":
             raise Damaged("its first line does not say whose it is")
@@ -135,7 +152,7 @@ class Ledger:
             if entry is not None and bool(entry.watch) != bool(entry.forget):
                 ledger.watched.pop(entry.forget, None)
                 if entry.watch:
-                    ledger.watched[entry.watch] = None
+                    ledger.watched[entry.watch] = 1
             elif line.strip() and number <= len(lines):  # behind the last newline: torn
                 ledger.skipped.append(number)
         return ledger
@@ -146,7 +163,6 @@ class Ledger:
         Raises ``StorageError`` if the folder cannot be written; then nothing must be started
         either.
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
         try:
             new = not self.path.exists()  # or somebody emptied the folder: say all again
             if new:
@@ -155,16 +171,25 @@ class Ledger:
             lines = [msgspec.json.encode(entry) for entry in ((self.owner,) if new else ())]
             lines += [msgspec.json.encode(entry) for entry in entries]
             text = (b"\n" if self._torn else b"") + b"".join(line + b"\n" for line in lines)
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = os.open(self.path, _APPEND, 0o600)
             try:
                 self._torn = True
                 if os.write(descriptor, text) != len(text):
-                    raise OSError(28, "No space left on device")
+                    raise OSError(errno.ENOSPC, "No space left on device")
                 self._torn = False
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise StorageError.of(self.path.parent, error, _NEXT_STEP) from error
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """At an orderly end; what is still watched, stays written down."""
+        if self.owner.pid == os.getpid() and not self.watched:
+            self.remove()
 
 
 _NEXT_STEP = (
@@ -172,27 +197,23 @@ _NEXT_STEP = (
     "XDG_STATE_HOME: what is running is written down there, so that nothing is left behind"
 )
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
 
 
-def private(path: Path) -> IO[bytes]:
-    """Open a file that only we can have written.
+def private(path: Path) -> bytes:
+    """The content of a file that only we can have written.
 
     Raises ``Damaged`` (somebody else's, no file, too large) or ``FileNotFoundError``.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NO_LINK)
+        status = path.lstat()
+        if reason := not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file":
+            raise Damaged(reason)
+        return paths.read(path, LEDGER_BYTES)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise Damaged("it cannot be opened as a file") from error
-    status = os.fstat(descriptor)
-    reason = not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file"
-    if status.st_size > LEDGER_BYTES:
-        reason = reason or "it is too large"
-    if reason:
-        os.close(descriptor)
-        raise Damaged(reason)
-    return os.fdopen(descriptor, "rb")
+        raise Damaged("it cannot be read, or is too large") from error
 
 
 def user() -> int:
@@ -222,45 +243,21 @@ def sessions_dir() -> Path:
     return paths.state_dir() / "sessions"
 
 
-class _Current:
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.id = f"{self.pid}-{secrets.token_hex(4)}"
-        self.counts: dict[str, int] = {}
-        owner = Owner(self.id, self.pid, started(self.pid) or "", boot(), platform.node()[:256])
-        self.ledger = Ledger(sessions_dir() / f"{self.id}.jsonl", owner)
-        try:
-            self.ledger.append()
-        except StorageError:
-            self._remove()
-            raise
-
-    def close(self) -> None:
-        if self.pid == os.getpid() and not self.ledger.watched:
-            self._remove()
-
-    def _remove(self) -> None:
-        with contextlib.suppress(OSError):  # nothing is in it
-            self.ledger.path.unlink(missing_ok=True)
-
-
 _lock = threading.RLock()
-_session: _Current | None = None
+_session: Ledger | None = None
 
 
-def _current() -> _Current:
-    """This process's session; a forked child gets one of its own."""
+def own() -> Ledger:
+    """This process's own, begun when first asked for; a forked child gets one of its own.
+
+    Raises ``StorageError``.
+    """
     global _session
     with _lock:
-        if _session is None or _session.pid != os.getpid():
-            _session = _Current()
+        if _session is None or _session.owner.pid != os.getpid():
+            _session = Ledger.begin()
             atexit.register(_session.close)
         return _session
-
-
-def open_own() -> Path:
-    """Where this process's own ledger is, which is begun if need be."""
-    return _current().ledger.path
 
 
 def abandon_own() -> None:
@@ -271,12 +268,25 @@ def abandon_own() -> None:
 
 
 def session_id() -> str:
-    """The name of this process's session, begun when first asked for. Raises ``StorageError``."""
-    return _current().id
+    """The name of this process's session. Raises ``StorageError``."""
+    return own().owner.session
+
+
+def marked(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment (our own by default) for a child that must not outlive this session.
+
+    Raises ``StorageError`` if the session cannot be written down; then nothing must be started.
+    """
+    return {**(os.environ if environment is None else environment), MARK: session_id()}
+
+
+def spared(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment for a child that must outlive every session."""
+    return {**(os.environ if environment is None else environment), MARK: SPARED}
 
 
 def labels() -> dict[str, str]:
-    owner = _current().ledger.owner
+    owner = own().owner
     return {
         LABEL: owner.session,
         LABEL_PID: str(owner.pid),
@@ -291,22 +301,20 @@ def watch(key: str) -> None:
     Calls are counted: each wants one of :func:`forget`, once it is gone.
     """
     with _lock:
-        session = _current()
-        session.counts[key] = session.counts.get(key, 0) + 1
-        if session.counts[key] == 1:  # written down before it exists
-            session.ledger.watched[key] = None
-            session.ledger.append(LedgerEntry(watch=key))
+        ledger = own()
+        ledger.watched[key] = ledger.watched.get(key, 0) + 1
+        if ledger.watched[key] == 1:  # written down before it exists
+            ledger.append(LedgerEntry(watch=key))
 
 
 def forget(key: str) -> None:
     with _lock:
-        session = _current()
-        left = session.counts.get(key, 0) - 1
+        ledger = own()
+        left = ledger.watched.pop(key, 0) - 1
         if left > 0:
-            session.counts[key] = left
-        elif session.counts.pop(key, 0):
-            session.ledger.watched.pop(key, None)
-            session.ledger.append(LedgerEntry(forget=key))
+            ledger.watched[key] = left
+        elif left == 0:
+            ledger.append(LedgerEntry(forget=key))
 
 
 @contextlib.contextmanager
@@ -328,8 +336,3 @@ def folder(within: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():  # else it stays written down, for whoever cleans up after us
             forget(str(path))
-
-
-def is_named_for(session: str, name: str) -> bool:
-    """Whether :func:`folder` could have named a folder ``name`` in that session."""
-    return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None

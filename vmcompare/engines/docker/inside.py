@@ -7,6 +7,7 @@ process may be started any more) and the engine shares this kernel, it is killed
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import shlex
 import socket
@@ -15,7 +16,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -27,7 +28,6 @@ from vmcompare.engines.commands import (
     announcing,
     is_ending,
     kill_line,
-    kill_line_if_crowded,
     listen,
 )
 from vmcompare.engines.docker_connection import engine_errors
@@ -42,6 +42,7 @@ CONSOLE_BYTES = 8192  # kept of a container's output, for error messages
 KILLED = 137  # the exit code of a command that was killed: 128 + SIGKILL
 ENDED_S = 5.0  # for the end of a container that lets no command in; 0.3 s is usual
 _NOT_IN = "OCI runtime exec failed"  # begins what is printed in the place of a command's output
+_ENDED = "the container ended by itself"
 _FRAME = struct.Struct(">BxxxL")
 """Header of a piece of output without a TTY: stream (1 output, 2 errors) and length. Source: the
 Docker Engine API, "Attach to a container", section "Stream format"."""
@@ -117,45 +118,6 @@ class Output:
             self.first_or_end.set()
 
 
-def run(
-    api: APIClient, container: str, argv: Sequence[str], output: Output, timeout_s: float
-) -> Completed:
-    """Run a command in ``container``, whose own ``output`` tells when that has ended.
-
-    Raises:
-        WaitTimeout: the command did not end within ``timeout_s`` seconds; it goes on.
-        AbnormalShutdown: the container ended, and the command with it.
-    """
-    import docker.errors
-
-    deadline = time.monotonic() + timeout_s
-    printed = bytearray()
-    try:
-        command = api.exec_create(container, list(argv))["Id"]
-        stream = Stream(api.exec_start(command, socket=True))
-    except docker.errors.APIError as error:
-        # Newer engines refuse a program that does not exist, older ones print the same.
-        if error.status_code == 400 and "executable file not found" in str(error):
-            return Completed(str(error.explanation).encode(), 127)
-        raise
-    try:
-        stream.timeout(max(0.001, deadline - time.monotonic()))
-        for _, piece in stream.frames():
-            printed += piece
-            stream.timeout(max(0.001, deadline - time.monotonic()))
-        code = _exit_code(api, command, deadline)
-    except TimeoutError as error:
-        raise WaitTimeout(
-            f"the end of {shlex.join(argv)}", timeout_s, printed.decode(errors="replace")
-        ) from error
-    finally:
-        stream.close()
-    suspicious = code == KILLED or printed.startswith(_NOT_IN.encode())
-    if suspicious and _ended(api, container, output):
-        raise AbnormalShutdown("the container ended by itself", output.text())
-    return Completed(bytes(printed), code)
-
-
 def _exit_code(api: APIClient, command: str, deadline: float) -> int:
     """The exit code, which the engine knows a moment after the command's output ended."""
     while True:
@@ -167,36 +129,14 @@ def _exit_code(api: APIClient, command: str, deadline: float) -> int:
         time.sleep(0.002)
 
 
-def _ended(api: APIClient, container: str, output: Output) -> bool:
-    """Whether a command was killed, or not let in, as its whole container ended.
-
-    Else it was killed alone (out of memory), or there is no such program. The engine reports the
-    end of a command before that of its container, so the container's first process is looked at.
-    Where that cannot be seen, a second command tells: none is let in once the first process dies.
-    """
-    if output.ended.wait(0.05):
-        return True
-    if (served := _served(api, container)) is not None:
-        return is_ending(served[1].pid)
-    try:
-        another = api.exec_create(container, ["true"])["Id"]
-        api.exec_start(another)
-        if _exit_code(api, another, time.monotonic() + ENDED_S) == 0:
-            return False
-    except engine_errors():
-        pass  # or there is no room for one more process: the container's output decides
-    return output.ended.wait(ENDED_S)
-
-
-def archive(path: str, data: bytes) -> tuple[str, bytes]:
-    """The folder of ``path``, and a tar to unpack there: one file of root's, mode 755."""
-    target = PurePosixPath(path)
-    member = tarfile.TarInfo(target.name)
+def archive(path: str, data: bytes) -> bytes:
+    """A tar to unpack at the root: one file of root's, mode 755; the engine makes its folder."""
+    member = tarfile.TarInfo(path.lstrip("/"))
     member.size, member.mode, member.mtime = len(data), 0o755, int(time.time())
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(member, io.BytesIO(data))
-    return str(target.parent), packed.getvalue()
+    return packed.getvalue()
 
 
 def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
@@ -226,55 +166,112 @@ def _served(api: APIClient, container: str) -> tuple[psutil.Process, psutil.Proc
         return None
 
 
-@contextlib.contextmanager
-def followed(
-    api: APIClient, container: str, argv: Sequence[str], on_output: OnOutput, output: Output
-) -> Iterator[CommandOutput]:
-    """Start ``argv`` in ``container``, whose own ``output`` tells when that has ended.
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Commands in a container that runs; its own ``output`` tells when it has ended."""
 
-    Needs a shell in the image. Raises what :meth:`vmcompare.sandbox.Follower.follow` does; before
-    the command has begun also the engine's own errors.
-    """
-    command = api.exec_create(container, list(announcing(argv)))["Id"]
-    stream = Stream(api.exec_start(command, socket=True))
-    stream.timeout(None)
-    heard = CommandOutput(on_output, announced=True)
-    pids = None
-    listen((piece for _, piece in stream.frames()), heard)
-    try:
+    api: APIClient
+    name: str
+    output: Output
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        """Run a command to its end.
+
+        Raises ``WaitTimeout`` (it did not end within ``timeout_s`` seconds, and goes on),
+        ``AbnormalShutdown`` (the container ended, and the command with it).
+        """
+        import docker.errors
+
+        deadline = time.monotonic() + timeout_s
+        printed = bytearray()
         try:
-            pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
-        except LaunchFailure as error:
-            if error.console.startswith(_NOT_IN) and _ended(api, container, output):
-                raise AbnormalShutdown("the container ended by itself", output.text()) from error
+            command = self.api.exec_create(self.name, list(argv))["Id"]
+            stream = Stream(self.api.exec_start(command, socket=True))
+        except docker.errors.APIError as error:
+            # Newer engines refuse a program that does not exist, older ones print the same.
+            if error.status_code == 400 and "executable file not found" in str(error):
+                return Completed(str(error.explanation).encode(), 127)
             raise
-        yield heard
-    finally:
-        heard.silence()  # what a shell remarks while its children are killed is no output
-        gone = pids is None or output.ended.is_set() or _end(api, container, pids, output)
-        heard.wait(END_S if gone else 0.0)
-        stream.close()
-        heard.end(time.perf_counter_ns())
-    if not gone:
-        raise AbnormalShutdown(f"{argv[0]} could not be ended in the container", output.text())
+        try:
+            stream.timeout(max(0.001, deadline - time.monotonic()))
+            for _, piece in stream.frames():
+                printed += piece
+                stream.timeout(max(0.001, deadline - time.monotonic()))
+            code = _exit_code(self.api, command, deadline)
+        except TimeoutError as error:
+            what = f"the end of {shlex.join(argv)}"
+            raise WaitTimeout(what, timeout_s, printed.decode(errors="replace")) from error
+        finally:
+            stream.close()
+        suspicious = code == KILLED or printed.startswith(_NOT_IN.encode())
+        if suspicious and self._ended():
+            raise AbnormalShutdown(_ENDED, self.output.text())
+        return Completed(bytes(printed), code)
 
+    @contextlib.contextmanager
+    def followed(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[CommandOutput]:
+        """Start ``argv``, and end it on leaving.
 
-def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) -> bool:
-    """Kill the command and all it has started; whether that is gone, or the container is.
+        Needs a shell in the image. Raises what :class:`vmcompare.sandbox.Follower` says; before the
+        command has begun also the engine's own errors.
+        """
+        command = self.api.exec_create(self.name, list(announcing(argv)))["Id"]
+        stream = Stream(self.api.exec_start(command, socket=True))
+        stream.timeout(None)
+        heard = CommandOutput(on_output, announced=True)
+        pids = None
+        listen((piece for _, piece in stream.frames()), heard)
+        try:
+            try:
+                pids = heard.pid(argv), int(self.api.exec_inspect(command)["Pid"])
+            except LaunchFailure as error:
+                if error.console.startswith(_NOT_IN) and self._ended():
+                    raise AbnormalShutdown(_ENDED, self.output.text()) from error
+                raise
+            yield heard
+        finally:
+            heard.silence()  # what a shell remarks while its children are killed is no output
+            gone = pids is None or self.output.ended.is_set() or self._end(pids)
+            heard.wait(END_S if gone else 0.0)
+            stream.close()
+            heard.end(time.perf_counter_ns())
+        if not gone:
+            what = f"{argv[0]} could not be ended in the container"
+            raise AbnormalShutdown(what, self.output.text())
 
-    ``pids``: the command's number inside, and the engine's.
-    """
-    inner, outer = pids
-    for line in (kill_line(inner), kill_line_if_crowded(inner)):
-        with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
-            done = run(api, container, ("sh", "-c", line), output, END_S)
-            if done.exit_code == 0:
+    def _end(self, pids: tuple[int, int]) -> bool:
+        """Kill the command and all it has started; whether that is gone, or the container is.
+
+        ``pids``: the command's number inside, and the engine's.
+        """
+        inner, outer = pids
+        for line in (kill_line(inner), kill_line(inner, crowded=True)):
+            with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
+                done = self.run(("sh", "-c", line), END_S)
+                if done.exit_code == 0:
+                    return True
+            if self.output.ended.wait(0.2):
                 return True
-        if output.ended.wait(0.2):
+        # Only where the shim is seen are the engine's numbers this kernel's.
+        serving = functools.partial(host_pids, self.api, self.name)
+        return bool(serving()) and ProcessTree(outer, serving).end()
+
+    def _ended(self) -> bool:
+        """Whether a command was killed, or not let in, as its whole container ended.
+
+        Else it was killed alone (out of memory), or there is no such program. The engine reports
+        its end before that of its container, so the container's first process is looked at. Where
+        that cannot be seen, a second command tells: none is let in once the first process dies.
+        """
+        if self.output.ended.wait(0.05):
             return True
-
-    def serving() -> tuple[int, ...]:
-        return host_pids(api, container)
-
-    # Only where the shim is seen are the engine's numbers this kernel's.
-    return bool(serving()) and ProcessTree(outer, serving).end()
+        if (served := _served(self.api, self.name)) is not None:
+            return is_ending(served[1].pid)
+        try:
+            another = self.api.exec_create(self.name, ["true"])["Id"]
+            self.api.exec_start(another)
+            if _exit_code(self.api, another, time.monotonic() + ENDED_S) == 0:
+                return False
+        except engine_errors():
+            pass  # or there is no room for one more process: the container's output decides
+        return self.output.ended.wait(ENDED_S)

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Joined, Network, opened
+from vmcompare.engines.docker.container import Container, Network
 from vmcompare.engines.docker_connection import (
-    classify,
     connect,
     engine_errors,
     engine_info,
-    plain,
-    unavailable,
+    explained,
 )
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import told
-from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.errors import LaunchFailure, Unavailable, printable
 from vmcompare.sandbox import (
     ALPINE,
     DEBIAN,
@@ -74,7 +72,7 @@ class DockerLauncher:
         self._patience_s = RETURN_S
 
     def open(
-        self, spec: Spec, on_event: OnEvent, *, joined: Joined | None = None
+        self, spec: Spec, on_event: OnEvent, *, joined: tuple[str, str] | None = None
     ) -> AbstractContextManager[Sandbox]:
         """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
 
@@ -82,27 +80,21 @@ class DockerLauncher:
         """
         refuse_what_only_vms_have(spec)
         if spec.start not in (Start.COLD, Start.PRE_CREATED):
-            raise Unavailable(
-                f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
-            )
+            what = f"Docker has no {spec.start.value} start"
+            raise Unavailable(what, "choose a cold or a pre-created start")
         client = self._connected()
-        if self._lost:
-            self._await_engine()
+        self._await_engine()
         runtimes = self._facts.get("Runtimes") or {}
         if spec.runtime and spec.runtime not in runtimes:
-            raise Unavailable(
-                f"Docker has no runtime called {spec.runtime}",
-                f"choose from: {', '.join(sorted(runtimes))}",
-            )
+            what = f"Docker has no runtime called {spec.runtime}"
+            raise Unavailable(what, f"choose from: {', '.join(sorted(runtimes))}")
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return opened(
-            *(client.api, image, spec, on_event),
-            on_no_image=forget,
-            on_lost=self._lose,
-            joined=joined,
+        container = Container(
+            client.api, image, spec, on_event, forget, on_lost=self._lose, joined=joined
         )
+        return container.opened()
 
     @contextlib.contextmanager
     def network(self) -> Iterator[OpenOn]:
@@ -110,57 +102,70 @@ class DockerLauncher:
         made = Network(self._connected().api, internal=True)
 
         def open_on(name: str, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
-            return self.open(spec, on_event, joined=Joined(made, name))
+            return self.open(spec, on_event, joined=(made.name, name))
 
         cleanup.watch(cleanup.CONTAINERS)
         try:
-            self._on_network(made, made.create)
+            with self._asking("create the network", "network", "create"):
+                made.create()
             yield open_on
         finally:
-            self._on_network(made, made.remove)
+            with self._asking("remove the network", "network", "rm"):
+                made.remove()
             cleanup.forget(cleanup.CONTAINERS)
 
-    def _on_network(self, made: Network, do: Callable[[], None]) -> None:
+    @contextlib.contextmanager
+    def _asking(self, what: str, *command: str) -> Iterator[None]:
+        """An error of the engine inside becomes a ``LaunchFailure``."""
         try:
-            do()
+            yield
         except engine_errors() as error:
             self._lose()
-            what = f"Docker did not {do.__name__} the network {made.name}"
-            raise LaunchFailure(what, ("docker", "network", do.__name__), str(error)) from error
+            words = ("docker", *command)
+            raise LaunchFailure(f"Docker did not {what}", words, str(error)) from error
 
     def image(self, spec: Spec) -> ImageFacts:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        _must_be_alpine(spec)
-        return _contents(added)
+        with tarfile.open(_weighed(spec)) as tar:
+            yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
+        yield from (FileFact(path, len(data)) for path, data in added.items())
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
-        """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
-        _must_be_alpine(spec)
+        """See :class:`vmcompare.sandbox.Packer`: both layers; the second alone for whoever has the
+        base. A container is asked what files occupy on the file system that the engine uses.
+        """
+        path = _weighed(spec)
+        with tarfile.open(path) as tar:
+            virtual = sum(info.size for info in tar if info.isreg())
         with self.open(spec, lambda _: None) as container:
-            return _parcel(container, added)
+            before = _occupied_bytes(container)
+            for name, data in added.items():
+                container.put(name, data)
+            above = max(0, _occupied_bytes(container) - before)
+        base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
+        size = sum(map(len, added.values()))
+        layer = weigh.piece("layer", (oci.layer(added),), size, above)
+        return Parcel((base, layer), (layer,))
 
     def save(self, spec: Spec) -> bytes:
         """See :class:`vmcompare.sandbox.Saver`."""
         with cleanup.folder() as folder:
-            try:
+            with self._asking("save the image", "save"):
                 _save(self._image(spec), folder / "image.tar.gz")
-            except engine_errors() as error:
-                what = "the image could not be saved"
-                raise LaunchFailure(what, ("docker", "save"), str(error)) from error
             return (folder / "image.tar.gz").read_bytes()
 
     def move(self, spec: Spec) -> Moved:
         """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
         image = self._image(spec)
-        with cleanup.folder() as folder, second.second_engine() as elsewhere:
-            try:
-                return _moved(image, folder / "image.tar.gz", elsewhere, spec)
-            except engine_errors() as error:
-                what = "the image could not be moved to a second engine"
-                raise LaunchFailure(what, ("docker", "load"), str(error)) from error
+        with (
+            cleanup.folder() as folder,
+            second.second_engine() as elsewhere,
+            self._asking("move the image to a second engine", "load"),
+        ):
+            return _moved(image, folder / "image.tar.gz", elsewhere, spec)
 
     def _image(self, spec: Spec) -> Any:
         return self._connected().images.get(self._resolved(spec.image)[0])
@@ -191,26 +196,51 @@ class DockerLauncher:
         One that stays away is waited for once. Raises ``EngineUnavailable``.
         """
         deadline = time.monotonic() + self._patience_s
-        while True:
+        while self._lost:
             try:
                 connect(PROBE_TIMEOUT_S).close()
+                self._lost, self._patience_s = False, RETURN_S
             except Unavailable:
                 self._patience_s = max(0.0, deadline - time.monotonic())
                 if not self._patience_s:
                     raise
                 time.sleep(_ASK_AGAIN_S)
-            else:
-                self._lost, self._patience_s = False, RETURN_S
-                return
 
     def _resolved(self, name: str) -> tuple[str, ImageFacts]:
-        """The engine's name of an image, and its facts. Looked up once: starts must not pay."""
+        """The engine's name of an image, and its facts. Looked up once: starts must not pay.
+
+        One that is made here is imported unless it is there.
+        """
         client = self._connected()
         with self._lock:
             if name not in self._images:
-                reference = _reference(client.api, name)
-                self._images[name] = reference, _image_facts(client.api, reference)
+                maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
+                tag = maker.rootfs_digest().removeprefix("sha256:")[:12] if maker else ""
+                reference = f"{REPOSITORIES}/{name}:{tag}" if maker else name
+                found = _described(client.api, reference)
+                if found is None and maker:
+                    found = self._imported(client.api, reference, maker.rootfs_tar())
+                if found is None:
+                    what = f"the image {reference} is not on this computer"
+                    raise Unavailable(what, f"run: docker pull {reference}")
+                self._images[name] = reference, found
             return self._images[name]
+
+    def _imported(self, api: APIClient, reference: str, packed: Path) -> ImageFacts | None:
+        """Import an image from a tar under this name."""
+        # A label on an image is passed on to containers made of it by hand. Those lack the owner's
+        # labels, by which the clean-up tells that they are the learner's own.
+        changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
+        repository, _, tag = reference.partition(":")
+        with packed.open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
+            if found := _described(api, reference):
+                return found  # made meanwhile by another process; a second would take its name away
+            with (
+                self._asking(f"import the image {repository}", "import"),
+                told("the container image"),
+            ):
+                api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
+        return _described(api, reference)
 
 
 def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
@@ -222,7 +252,7 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
     seen: list[Event] = []
-    with opened(elsewhere.api, image.tags[0], spec, seen.append):
+    with Container(elsewhere.api, image.tags[0], spec, seen.append).opened():
         at = {event.phase: event.t_ns for event in seen}
     start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
@@ -233,65 +263,17 @@ def _save(image: Any, parcel: Path) -> int:
     return weigh.pack(image.save(named=image.tags[0]), parcel)
 
 
-def _must_be_alpine(spec: Spec) -> None:
-    if spec.image != ALPINE:
-        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
-
-
-def _reference(api: APIClient, name: str) -> str:
-    """The engine's name of an image; one that is made here is imported unless it is there."""
+def _described(api: APIClient, reference: str) -> ImageFacts | None:
+    """What the engine tells of an image, if it has it."""
     import docker.errors
 
-    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
-    if maker is None:
-        return name
-    tag = maker.rootfs_digest().removeprefix("sha256:")[:12]
-    repository = f"{REPOSITORIES}/{name}"
-    reference = f"{repository}:{tag}"
-
-    def is_there() -> bool:
-        try:
-            _inspect_image(api, reference)
-        except docker.errors.ImageNotFound:
-            return False
-        except engine_errors() as error:
-            raise unavailable(classify(error), plain(error)) from error
-        return True
-
-    if is_there():
-        return reference
-    # A label on an image is passed on to containers made of it by hand. Those lack the owner's
-    # labels, by which the clean-up tells that they are the learner's own.
-    changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    with maker.rootfs_tar().open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
-        if is_there():  # made meanwhile by another process; a second one would take its name away
-            return reference
-        try:
-            with told("the container image"):
-                api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
-        except engine_errors() as error:
-            raise LaunchFailure(
-                f"Docker could not import the image {name}", ("docker", "import"), str(error)
-            ) from error
-    return reference
-
-
-def _inspect_image(api: APIClient, reference: str) -> Mapping[str, Any]:
     inspect: Callable[[str], Mapping[str, Any]] = api.inspect_image  # untyped in the stubs
-    return inspect(reference)
-
-
-def _image_facts(api: APIClient, reference: str) -> ImageFacts:
-    import docker.errors
-
     try:
-        found = _inspect_image(api, reference)
-    except docker.errors.ImageNotFound as error:
-        raise Unavailable(
-            f"the image {reference} is not on this computer", f"run: docker pull {reference}"
-        ) from error
+        found = inspect(reference)
+    except docker.errors.ImageNotFound:
+        return None
     except engine_errors() as error:
-        raise unavailable(classify(error), plain(error)) from error
+        raise explained(error) from error
     return ImageFacts(
         digest=str(found["Id"]),
         layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
@@ -299,31 +281,10 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
     )
 
 
-_KIB = 1024
-
-
-def _contents(added: Mapping[str, bytes]) -> Iterator[FileFact]:
-    with tarfile.open(alpine.rootfs_tar()) as tar:
-        yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
-    yield from (FileFact(path, len(data)) for path, data in added.items())
-
-
-def _parcel(box: Sandbox, added: Mapping[str, bytes]) -> Parcel:
-    """Both layers; the second alone for whoever has the base.
-
-    What files occupy is asked of the file system that the engine keeps them on, in a fresh ``box``.
-    """
-    path = alpine.rootfs_tar()
-    with tarfile.open(path) as tar:
-        virtual = sum(info.size for info in tar if info.isreg())
-    before = _occupied_bytes(box)
-    for name, data in added.items():
-        box.put(name, data)
-    above = max(0, _occupied_bytes(box) - before)
-    base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
-    size = sum(map(len, added.values()))
-    layer = weigh.piece("layer", (oci.layer(added),), size, above)
-    return Parcel((base, layer), (layer,))
+def _weighed(spec: Spec) -> Path:
+    if spec.image != ALPINE:
+        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
+    return alpine.rootfs_tar()
 
 
 def _occupied_bytes(box: Sandbox) -> int:
@@ -332,7 +293,7 @@ def _occupied_bytes(box: Sandbox) -> int:
     words = done.output.split()
     if done.exit_code or not words or not words[0].isdigit():
         raise LaunchFailure("du could not weigh the container", ("du", "-skx", "/"))
-    return int(words[0]) * _KIB
+    return int(words[0]) * 1024
 
 
 def probe(timeout_s: int = PROBE_TIMEOUT_S) -> Availability:
@@ -343,7 +304,7 @@ def probe(timeout_s: int = PROBE_TIMEOUT_S) -> Availability:
         return Availability(ok=False, what=missing.what, next_step=missing.next_step)
 
     def told(key: str) -> str:
-        return plain(info.get(key, ""))
+        return printable(str(info.get(key, "")))
 
     security = str(info.get("SecurityOptions"))
     return Availability(

@@ -39,18 +39,14 @@ _ALONE = 'mount -t tmpfs tmpfs /run && exec dockerd "$@"'
 def second_engine() -> Iterator[DockerClient]:
     """A client of an engine that is started for it, and ended afterwards with all it holds.
 
-    Raises:
-        Unavailable: it takes Linux, root, and the programs ``dockerd`` and ``unshare``.
-        LaunchFailure: it ended at once; its last words are attached.
-        WaitTimeout: it does not answer.
+    Raises ``Unavailable`` (it takes Linux, root, ``dockerd`` and ``unshare``), ``LaunchFailure``
+    (it ended at once), ``WaitTimeout`` (it does not answer).
     """
     lacking = [name for name in ("dockerd", "unshare") if shutil.which(name) is None]
     if lacking or not hasattr(os, "geteuid") or os.geteuid() != 0:
         why = f"no {' and no '.join(lacking)} here" if lacking else "that takes root"
-        raise Unavailable(
-            f"a second Docker engine cannot be started ({why})",
-            "run this as root on Linux with Docker’s own engine, or replay a recording",
-        )
+        step = "run this as root on Linux with Docker’s own engine, or replay a recording"
+        raise Unavailable(f"a second Docker engine cannot be started ({why})", step)
     with cleanup.folder() as folder:
         command = _command(folder)
         (folder / "settings").write_text("{}")
