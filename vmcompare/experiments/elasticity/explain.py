@@ -170,10 +170,6 @@ def _moments_values(view: View) -> Values:
 _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
 
 
-_ASKED = {PUT_TO_USE: "in the guest: switch the new memory on"}
-"""What rows call it → what it is called here."""
-
-
 def _mib(found: Interval) -> str:
     mib = found.estimate / MIB
     return f"{mib:,.0f}" if mib >= 10 else f"{mib:.2g}"
@@ -186,10 +182,11 @@ def limits(view: View) -> Iterator[Row]:
     for column in view.columns("observation"):
         took = times[column.key].medians() if column.key in times else {}
         for asked, text in column.texts().items():
+            inside = asked == PUT_TO_USE
             what, _, seen = text.partition(" | ")
             yield {
                 "instance": column.label(mixed=False),
-                "asked": _ASKED.get(asked, asked),
+                "asked": "in the guest: switch the new memory on" if inside else asked,
                 "then": what,
                 "seen inside": seen,
                 "took": seconds(took[asked]) if asked in took else "–",

@@ -412,68 +412,55 @@ def _throttled(box: Sandbox) -> float:
 # ---- work ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where work is done; ``suffix`` ends the phases of its rows.
-
-    ``disk`` is the number (``st_dev``) of a file system it writes to: of a container its volume's,
-    as its own layer has another number than the disk under it.
-    """
-
-    row: Measurement
-    box: Sandbox
-    volume: bool
-    suffix: str
-    disk: bytes
-
-
 @functools.cache
 def _text() -> bytes:
-    """8 MiB of made-up words for gzip, the same every time: more than it looks back are new."""
+    """4 MiB of made-up words for gzip, the same every time: more than it looks back are new."""
     chance = random.Random(1)
     words = [f"{n * n % 99991:x}" for n in range(2000)]
     said = " ".join(words[int(len(words) * chance.random() ** 3)] for _ in range(60_000))
-    return (said * 32).encode()[: 8 * MIB]
+    return (said * 16).encode()[: 4 * MIB]
 
 
 def _work(context: Context, block: int, order: int) -> Iterator[Measurement]:
     """The same work in a process and in two containers, one with the usual filter, interleaved."""
-    where = (
-        (Platform.PROCESS, Spec(vcpus=2), ""),
-        (Platform.CONTAINER, Spec(vcpus=2, volume=_VOLUME), ""),
-        (Platform.CONTAINER, Spec(vcpus=2, confinement=Confinement.NO_SECCOMP), NO_FILTER),
+    wanted = (
+        (Platform.PROCESS, Spec(vcpus=2)),
+        (Platform.CONTAINER, Spec(vcpus=2, volume=_VOLUME)),
+        (Platform.CONTAINER, Spec(vcpus=2, confinement=Confinement.NO_SECCOMP)),
     )
     chance = random.Random(f"{context.seed} {block}")
     with ExitStack() as stack:
-        places: list[_Place] = []
-        for one, spec, suffix in where:
+        places: list[tuple[Spec, Measurement, Sandbox]] = []
+        disks = set()
+        for one, spec in wanted:
             launcher = context.launchers.get(one)
             if launcher is None:
                 continue
+            free = spec.confinement is Confinement.NO_SECCOMP
             row = blank(
                 launcher, one, spec, "work_cpu_s", block=block, order_in_block=order,
-                confinement=str(spec.confinement) if suffix else "",
+                confinement=str(spec.confinement) if free else "",
             )  # fmt: skip
             try:
                 box = stack.enter_context(launcher.open(spec, context.on_event))
                 box.put(_WORK, workload.elf(platform.machine()))
                 box.put(_TEXT, _text())
-                files = [WORK[piece][-1] for piece in (WRITES, WRITES + VOLUME)]
-                for file in files[: 1 + bool(spec.volume)]:
-                    box.put(file, b"")
-                    disk = box.run(("stat", "-c", "%d", file)).output
+                for piece in (WRITES, WRITES + VOLUME) if spec.volume else (WRITES,):
+                    box.put(WORK[piece][-1], b"")
+                # Of a container its volume's disk: its layer has another number than that below it.
+                disk = box.run(("stat", "-c", "%d", WORK[piece][-1])).output
             except FAILURES as problem:
                 yield failed(row, str(problem), phase="computing")
             else:
-                places.append(_Place(row, box, bool(spec.volume), suffix, disk))
-        apart = len({place.disk for place in places if not place.suffix}) > 1
+                places.append((spec, row, box))
+                disks.update([] if free else [disk])
         for rep in range(REPEATS):
             for piece, argv in WORK.items():
-                doing = [place for place in places if place.volume or VOLUME not in piece]
-                for place in chance.sample(doing, len(doing)):
-                    row = replace(place.row, phase=piece + place.suffix, rep=rep)
-                    lost = apart and piece == WRITES and row.platform is Platform.PROCESS
-                    yield from _rows(row, place.box, argv, apart=lost)
+                doing = [place for place in places if place[0].volume or VOLUME not in piece]
+                for _, row, box in chance.sample(doing, len(doing)):
+                    apart = len(disks) > 1 and piece == WRITES and row.platform is Platform.PROCESS
+                    phase = piece + NO_FILTER * bool(row.confinement)
+                    yield from _rows(replace(row, phase=phase, rep=rep), box, argv, apart=apart)
 
 
 def _on_disks(box: Sandbox, row: Measurement, chance: random.Random) -> Iterator[Measurement]:
