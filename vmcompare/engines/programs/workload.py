@@ -45,7 +45,7 @@ _X86_64 = bytes.fromhex(
     "b839000000 0f05 85c0 7418"  # mov eax, 57; syscall; test eax, eax; jz child
     "bfffffffff 31f6 31d2 4531d2"  # mov edi, -1; xor esi, edx, r10d
     "b83d000000 0f05 48ffcb ebd4"  # mov eax, 61; syscall; dec rbx; jmp forks
-    "488d3d7d020000 6a00 57"  # child: rdi = path; push 0; push rdi   argv = {path, NULL}
+    "488d3d80020000 6a00 57"  # child: rdi = path; push 0; push rdi   argv = {path, NULL}
     "4889e6 31d2 b83b000000 0f05"  # mov rsi, rsp; xor edx, edx; mov eax, 59; syscall
     "bf7f000000 e9b6010000"  # fail: mov edi, 127; jmp quit   it could not be done
     "4983fc04 7cf0"  # disk: cmp r12, 4; jl fail
@@ -87,8 +87,9 @@ _X86_64 = bytes.fromhex(
     "bfffffffff 488db550010000 31d2 4531d2 b83d000000 0f05"  # wait4(-1, rbp + 336, 0, 0)
     "83bd5001000000 0f85ccfdffff 48ffcb ebbc"  # its status: jnz fail; dec rbx; jmp programs
     "bf01000000 b803000000 0f05"  # program: close(1)
-    "488d3d31000000 be01000000 b802000000 0f05"  # open("/dev/null", O_WRONLY), which is 1 again
-    "498b7e20 498d7620 31d2 b83b000000 0f05 e992fdffff"  # execve(argv[3], argv + 3, 0); jmp fail
+    "488d3d34000000 be01000000 b802000000 0f05"  # open("/dev/null", O_WRONLY), which is 1 again
+    "498b7e20 498d7620 4b8d54e610 b83b000000 0f05"  # execve(argv[3], argv + 3, environment)
+    "e98ffdffff"  # jmp fail
 ) + b"/proc/self/exe\0/dev/null\0"  # fmt: skip
 
 _RUSAGE = struct.Struct("<4q112x")
