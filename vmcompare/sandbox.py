@@ -222,10 +222,11 @@ class Spec:
             it runs (virtio-mem), instead of moving a balloon. At its start it has none of it.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
-        disk_mib: of ``vm-direct``: the size of an empty disk of its own, ``/dev/vda`` once
-            :data:`DISK_DRIVER` is loaded. What is flushed reaches the disk of this computer, in a
-            file without a name, which goes with the VM. Other launchers refuse with
-            ``Unavailable``.
+        disk_mib: of a VM: the size of an empty virtio disk of its own: of ``vm-direct``
+            ``/dev/vda``, once :data:`DISK_DRIVER` is loaded, else ``/dev/vdb``. What is flushed
+            reaches the disk of this computer, in a file without a name, which goes with the VM.
+            Clones and other launchers refuse with ``Unavailable``.
+        ide_disk_mib: the same of a further, IDE disk, ``/dev/sda``; ``vm-direct`` has no driver.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`: under
             software emulation, and slower. Other launchers refuse with ``Unavailable``.
     """
@@ -247,6 +248,7 @@ class Spec:
     ide: bool = False
     root: str = "/dev/vda"
     disk_mib: int = 0
+    ide_disk_mib: int = 0
     counted: bool = False
 
     @property
@@ -257,7 +259,7 @@ class Spec:
 def refuse_what_only_vms_have(spec: Spec) -> None:
     """Raise ``Unavailable`` where channels are named, instructions are to be counted, or a disk of
     its own is wanted."""
-    if spec.disk_mib:
+    if spec.disk_mib or spec.ide_disk_mib:
         raise Unavailable("only a virtual machine has a disk of its own", "write to a volume")
     if spec.counted:
         raise Unavailable(

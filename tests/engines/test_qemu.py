@@ -23,6 +23,7 @@ from vmcompare.engines import qemu as backend
 from vmcompare.engines.images import alpine, initramfs
 from vmcompare.engines.qemu import QemuLauncher, accel, process
 from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.process import Agent, QemuProcess, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -344,6 +345,35 @@ def test_spare_memory_is_plugged_by_the_guest_alone_and_never_more_than_there_is
         assert guest.resize(PC.memory_mib + 128) == PC.memory_mib  # this guest has no driver
         with pytest.raises(LaunchFailure, match="requested-size"):
             guest.resize(PC.memory_mib + 256)
+
+
+@qemu
+def test_what_is_flushed_to_a_disk_of_its_own_is_flushed_on_the_host() -> None:
+    spec = Spec(machine=Machine.PC, disk_mib=16, ide_disk_mib=16)
+    with QemuLauncher(Platform.VM).open(spec, lambda _event: None) as guest:
+        assert isinstance(guest, Guest)
+        qmp = guest._process.qmp
+        disks = [d for d in qmp.command("query-block") if d["device"].startswith("own")]
+        assert [d["inserted"]["cache"]["no-flush"] for d in disks] == [False, False]
+
+        def flushes() -> list[int]:
+            every = qmp.command("query-blockstats")
+            return [d["stats"]["flush_operations"] for d in every if d["device"].startswith("own")]
+
+        before = flushes()
+        for disk in ("/dev/vdb", "/dev/sda"):
+            written = ["dd", "if=/dev/zero", f"of={disk}", "bs=4k", "count=1", "conv=fsync"]
+            assert guest.run(written).exit_code == 0
+        assert all(b > a for a, b in zip(before, flushes(), strict=True))
+
+
+def test_a_clone_with_a_disk_of_its_own_is_refused() -> None:
+    clone = replace(PC, start=Start.CLONE, ide_disk_mib=1)
+    with (
+        pytest.raises(Unavailable, match="clone has no disk"),
+        _direct().open(clone, lambda _event: None),
+    ):
+        pass
 
 
 @qemu

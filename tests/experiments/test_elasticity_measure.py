@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,22 @@ from dataclasses import dataclass, field
 import pytest
 from fake import FakeLauncher, FakeSandbox
 
+from vmcompare.engines.bare.process import ProcessLauncher
+from vmcompare.engines.docker import DockerLauncher
+from vmcompare.engines.programs import workload
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.elasticity import measure
-from vmcompare.experiments.elasticity.measure import ARMS, NO_FILTER, REPEATS, VOLUME, WORK, WRITES
+from vmcompare.experiments.elasticity.measure import (
+    ARMS,
+    IDE,
+    NO_FILTER,
+    REPEATS,
+    VOLUME,
+    WORK,
+    WRITES,
+)
 from vmcompare.measuring.experiment import Context, load
 from vmcompare.sandbox import Balloon, Completed, OnEvent, Platform, Spec, Traits
 
@@ -137,7 +149,8 @@ def test_what_was_asked_stands_beside_what_came_of_it_and_what_was_seen() -> Non
         "inside: put it to use": "1280 MiB | 1280 → 1280 MiB",
         "virtio-mem: 1280 → 1024 MiB": "1024 MiB | 1280 → 1024 MiB",
     }
-    assert set(came) == {r.phase for r in rows if r.metric == "duration_s"}
+    timed = {r.phase for r in rows if r.metric == "duration_s"}
+    assert timed - {WRITES + IDE} == set(came)
 
 
 def test_work_is_counted_in_a_process_and_in_containers_with_and_without_the_filter() -> None:
@@ -146,6 +159,41 @@ def test_work_is_counted_in_a_process_and_in_containers_with_and_without_the_fil
     assert bare == {piece + NO_FILTER for piece in WORK if VOLUME not in piece}
     assert len(rows) == REPEATS * (3 * len(WORK) - 2)
     assert WRITES + VOLUME in {r.phase for r in rows}
+
+
+@pytest.mark.docker
+def test_gzip_is_the_same_program_in_a_process_and_in_a_container() -> None:
+    programs = set()
+    for launcher in (ProcessLauncher(), DockerLauncher()):
+        with launcher.open(Spec(), lambda _event: None) as box:
+            box.put(measure._WORK, workload.elf(platform.machine()))
+            box.put(measure._TEXT, b"words " * 99_999)
+            assert workload.spent(box.run((measure._WORK, *WORK["gzip"])).output).cpu_s > 0
+            programs.add(box.run(("sha256sum", "/bin/busybox")).output.split()[0])
+    assert len(programs) == 1
+
+
+def test_a_vm_writes_to_two_disks_and_only_one_of_them_is_what_claims_are_about() -> None:
+    rows = [r for r in run(Platform.VM) if WRITES in r.phase]
+    assert {(r.metric, r.phase, r.value, r.accel) for r in rows if r.metric != "work_cpu_s"} == {
+        ("disk_s", WRITES, 0.25, "tcg"), ("duration_s", WRITES + IDE, 0.25, "tcg")
+    }  # fmt: skip
+    assert len(rows) == 4 * REPEATS
+
+
+def test_a_disk_on_which_no_file_system_can_be_made_is_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = Box.run
+
+    def fails(box: Box, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        made = any("mkfs" in word for word in argv)
+        return Completed(b"no such disk", 1) if made else work(box, argv, timeout_s=timeout_s)
+
+    monkeypatch.setattr(Box, "run", fails)
+    [row] = [r for r in run(Platform.VM) if r.status != "ok"]
+    assert (row.metric, row.phase) == ("disk_s", WRITES)
+    assert "no file system" in row.error
 
 
 @pytest.mark.parametrize("metric", ["disk_s", "network_s"])

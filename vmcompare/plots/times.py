@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # ---- every run -----------------------------------------------------------------------------------
 
 
-@style.own()
 def strip(
     view: View, metric: str, *, what: str, extra: Sequence[str] = (), **where: str | int
 ) -> Picture:
@@ -36,6 +35,12 @@ def strip(
     found = view.with_warm_ups(metric, **where)
     if not any(column.n or column.warm_up_values for column in found):
         view.need(metric, what, failed_too=True, **where)  # says what is missing
+    return runs(view, found, what=what, extra=extra)
+
+
+@style.own()
+def runs(view: View, found: Sequence[Column], *, what: str, extra: Sequence[str] = ()) -> Picture:
+    """The same of columns that the caller has chosen."""
     figure = style.figure(marks.TALL_IN * len(found) + 0.8)
     axes = figure.subplots()
     marks.draw(axes, [_row(column, mixed=mixed(found)) for column in found])

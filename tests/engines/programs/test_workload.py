@@ -74,6 +74,18 @@ def test_it_appends_to_a_file_and_waits_for_the_disk(program: Path, tmp_path: Pa
 
 
 @runs_here
+def test_it_runs_another_program_whose_output_goes_nowhere(program: Path, tmp_path: Path) -> None:
+    done = subprocess.run([program, "x", "3", "/bin/echo", "hi"], capture_output=True, check=True)
+    assert spent(done.stdout).wall_s > 0
+    told = tmp_path / "told"
+    keeps = ["/bin/sh", "-c", f'echo "$MARK" > {told}']
+    subprocess.run([program, "x", "1", *keeps], env={"MARK": "ours"}, check=True)
+    assert told.read_text() == "ours\n"  # a run that was killed is cleared away by its mark
+    for fails in (["/bin/false"], ["/no/such/program"], []):
+        assert subprocess.run([program, "x", "1", *fails], check=False).returncode == 127
+
+
+@runs_here
 def test_the_bytes_it_sends_to_itself_take_time(program: Path) -> None:
     def sent(count: str) -> Spent:
         done = subprocess.run([program, "n", count, "report"], capture_output=True, check=True)

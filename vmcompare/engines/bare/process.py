@@ -38,7 +38,7 @@ from vmcompare.sandbox import (
     refuse_what_only_vms_have,
 )
 
-_LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
+_OURS = ("/lib/ld-musl-x86_64.so.1", "/bin/busybox")
 
 
 @dataclass(slots=True)
@@ -101,10 +101,9 @@ class ProcessSandbox:
     def _command(self, argv: Sequence[str]) -> list[str]:
         if self.child.poll() is not None:
             raise AbnormalShutdown("the process has ended by itself")
-        command = [self.placed.get(word, word) for word in argv]
-        if argv[0] not in self.placed:
-            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
-        return command
+        words = argv if argv[0] in self.placed else (*_OURS, *argv)
+        placed = {path: f"{self.root}{path}" for path in _OURS} | self.placed
+        return [placed.get(word, word) for word in words]
 
     def put(self, path: str, data: bytes) -> None:
         target = self.root / path.lstrip("/")
@@ -147,10 +146,10 @@ class ProcessLauncher(BareLauncher):
 
 def _unpack(root: Path) -> None:
     with tarfile.open(alpine.rootfs_tar()) as tar:
-        for name in (_LOADER, _BUSYBOX):
-            source = tar.extractfile(name)
+        for path in _OURS:
+            source = tar.extractfile(path[1:])
             assert source is not None
-            _place(root / name, source.read())
+            _place(root / path[1:], source.read())
     _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
 
 

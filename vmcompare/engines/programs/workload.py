@@ -5,9 +5,11 @@ wait of itself, where called without arguments it exits at once, and ``workload 
 steps of arithmetic with look-ups in a table of 128 KiB, as compressors do. ``workload d N FILE``
 empties a file, or makes one, and N times appends 4 KiB and waits until they are on the disk
 (``fsync``). ``workload n N`` sends N times 64 KiB to a child's parent through a TCP connection of
-127.0.0.1. The same bytes run on the host and in a guest, so their ratio is what emulation costs for
-that kind of work. With a further argument (of ``d``: the file) it tells at its end what time it
-took: see :func:`spent`. What cannot be done ends it with exit code 127.
+127.0.0.1. ``workload x N PROGRAM ARGUMENT …`` runs N times another program, whose output goes to
+/dev/null. The same bytes run on the host and in a guest, so their ratio is what emulation costs for
+that kind of work. With a further argument (``report``; of ``d`` the file, of ``x`` the program) it
+tells at its end what time it took: see :func:`spent`. What cannot be done, or a program that fails,
+ends it with exit code 127.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from vmcompare.engines.programs import EM_X86_64, maker
 # getrusage 98, getppid 110, clock_gettime 228.
 _X86_64 = bytes.fromhex(
     "4c8b2424 4983fc03 "
-    "0f8cb1020000 4989e6"  # r12 = argc; cmp r12, 3; jl done; r14 = rsp   too few: nothing to do
+    "0f8cbb020000 4989e6"  # r12 = argc; cmp r12, 3; jl done; r14 = rsp   too few: nothing to do
     "488b742418 31db"  # mov rsi, [rsp+24]; xor ebx, ebx   rbx = argv[2] in decimal
     "0fb606 84c0 740f"  # digit: movzx eax, [rsi]; test al, al; jz mode
     "486bdb0a 83e830 4801c3"  # imul rbx, 10; sub eax, '0'; add rbx, rax
@@ -30,8 +32,9 @@ _X86_64 = bytes.fromhex(
     "488b742410 440fb606 "
     "4881ec60010000 4889e5"  # mode: rsi = argv[1]; movzx r8d, [rsi]; sub rsp, 352; rbp = rsp
     "bf01000000 488db520010000 b8e4000000 0f05"  # clock_gettime(CLOCK_MONOTONIC, rbp + 288)
-    "4183f866 7465 4183f863 7429"  # 'f': forks; 'c': loops
-    "4183f864 0f84a1000000 4183f86e 0f84f3000000"  # 'd': disk; 'n': network; else calls
+    "4183f866 746f 4183f863 7433"  # 'f': forks; 'c': loops
+    "4183f864 0f84ab000000 4183f86e 0f84fd000000"  # 'd': disk; 'n': network
+    "4183f878 0f8482020000"  # 'x': programs; else calls
     "4885db 0f84f4010000"  # calls: test rbx, rbx; jz used
     "b86e000000 0f05 48ffcb ebeb"  # mov eax, 110; syscall; dec rbx; jmp calls
     "488dbc240000feff 48be157c4a7fb979379e"  # loops: rdi: 128 KiB of the stack; rsi: a multiplier
@@ -42,7 +45,7 @@ _X86_64 = bytes.fromhex(
     "b839000000 0f05 85c0 7418"  # mov eax, 57; syscall; test eax, eax; jz child
     "bfffffffff 31f6 31d2 4531d2"  # mov edi, -1; xor esi, edx, r10d
     "b83d000000 0f05 48ffcb ebd4"  # mov eax, 61; syscall; dec rbx; jmp forks
-    "488d3d04020000 6a00 57"  # child: rdi = path; push 0; push rdi   argv = {path, NULL}
+    "488d3d80020000 6a00 57"  # child: rdi = path; push 0; push rdi   argv = {path, NULL}
     "4889e6 31d2 b83b000000 0f05"  # mov rsi, rsp; xor edx, edx; mov eax, 59; syscall
     "bf7f000000 e9b6010000"  # fail: mov edi, 127; jmp quit   it could not be done
     "4983fc04 7cf0"  # disk: cmp r12, 4; jl fail
@@ -79,7 +82,15 @@ _X86_64 = bytes.fromhex(
     "bf02000000 be01000000 31d2 b829000000 0f05 c3"  # socket: socket(AF_INET, SOCK_STREAM, 0); ret
     "488db540010000 ba10000000"  # named: rsi = rbp + 320; edx = 16
     "4489ef 0f05 85c0 0f850cfeffff c3"  # ours: system call eax of r13d; jnz fail; ret
-) + b"/proc/self/exe\0"  # fmt: skip
+    "4885db 0f8472ffffff"  # programs: test rbx, rbx; jz used
+    "b839000000 0f05 85c0 7430 0f88f1fdffff"  # fork(); jz program; js fail
+    "bfffffffff 488db550010000 31d2 4531d2 b83d000000 0f05"  # wait4(-1, rbp + 336, 0, 0)
+    "83bd5001000000 0f85ccfdffff 48ffcb ebbc"  # its status: jnz fail; dec rbx; jmp programs
+    "bf01000000 b803000000 0f05"  # program: close(1)
+    "488d3d34000000 be01000000 b802000000 0f05"  # open("/dev/null", O_WRONLY), which is 1 again
+    "498b7e20 498d7620 4b8d54e610 b83b000000 0f05"  # execve(argv[3], argv + 3, environment)
+    "e98ffdffff"  # jmp fail
+) + b"/proc/self/exe\0/dev/null\0"  # fmt: skip
 
 _RUSAGE = struct.Struct("<4q112x")
 """``struct rusage`` (Linux, x86-64): user, then system time, in seconds and microseconds."""

@@ -168,10 +168,11 @@ def disk_arguments(
     return ("-drive", drive, "-device", device)
 
 
-def own_disk_arguments(descriptor: int) -> tuple[str, ...]:
+def own_disk_arguments(descriptor: int, device: str) -> tuple[str, ...]:
     """A further disk in an open file; the guest's flushes are the host's, as are its errors."""
-    drive = f"file=/dev/fd/{descriptor},format=raw,if=none,id=own,cache=writeback"
-    return ("-drive", drive, "-device", "virtio-blk-pci,drive=own,werror=report,rerror=report")
+    name = f"own{descriptor}"
+    drive = f"file=/dev/fd/{descriptor},format=raw,if=none,id={name},cache=writeback"
+    return ("-drive", drive, "-device", f"{device},drive={name},werror=report,rerror=report")
 
 
 def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:

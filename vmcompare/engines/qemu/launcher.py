@@ -78,17 +78,19 @@ class QemuLauncher:
         """
         qemu, choice = self._found(spec)
         boot = self._boot(qemu, choice, spec, connected=cable is not None)
-        disk: BinaryIO | None = None
+        disks: list[BinaryIO] = []
         if spec.start is Start.CLONE:
             snapshot = self._snapshot(qemu, choice, boot, spec)
             process, last = snapshot.clone(), Phase.RESUMED
         else:
             snapshot, last = None, Phase.FIRST_BYTE
             options, files = (cable.arguments(), [cable.end]) if cable else ((), [])
-            if spec.disk_mib:
-                disk = _own_disk(spec.disk_mib)
-                options = (*options, *boots.own_disk_arguments(disk.fileno()))
-                files = [*files, disk.fileno()]
+            own = {"virtio-blk-pci": spec.disk_mib, "ide-hd": spec.ide_disk_mib}
+            for device, size_mib in own.items():
+                if size_mib:
+                    disks.append(_own_disk(size_mib))
+                    files.append(disks[-1].fileno())
+                    options = (*options, *boots.own_disk_arguments(files[-1], device))
             process = QemuProcess(qemu, choice, boot, spec, options, files)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
@@ -116,7 +118,7 @@ class QemuLauncher:
             on_event(Event(Phase.SHUTDOWN, process.stop()))
         finally:
             process.kill()
-            if disk:
+            for disk in disks:
                 disk.close()
 
     @contextmanager
@@ -214,11 +216,8 @@ class QemuLauncher:
         if spec.machine is Machine.MICROVM:
             raise Unavailable("a microvm is no longer started", f"use the machine {Machine.PC}")
         direct = self._platform is Platform.VM_DIRECT
-        if spec.disk_mib and not (direct and spec.start is Start.COLD):
-            raise Unavailable(
-                f"only {Platform.VM_DIRECT} has a disk of its own, started cold",
-                f"use {Platform.VM_DIRECT}, started cold",
-            )
+        if (spec.disk_mib or spec.ide_disk_mib) and spec.start is not Start.COLD:
+            raise Unavailable("a clone has no disk of its own", "choose a cold start")
         if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",

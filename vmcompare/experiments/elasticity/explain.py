@@ -21,6 +21,7 @@ from vmcompare.experiments.elasticity.measure import (
     CLOCKED,
     GIVEN_MIB,
     HELD_S,
+    IDE,
     LOOPBACK,
     NO_FILTER,
     OVER_TIME,
@@ -30,15 +31,18 @@ from vmcompare.experiments.elasticity.measure import (
     TAKEN_MIB,
     VOLUME,
     WORK,
+    WRITES,
+    WRITTEN,
 )
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.times import runs
 from vmcompare.sandbox import Machine, Platform, Series
 
 PROCESS, CONTAINER = Series(Platform.PROCESS), Series(Platform.CONTAINER)
-VM = Series(Platform.VM, Machine.Q35)
+VM, WITH_DISKS = Series(Platform.VM, Machine.Q35), Series(Platform.VM, Machine.PC)
 CALLS, COMPUTING = "system calls", "computing"
 
 HOST_GIB, RISK_SIGMAS, RISK = 64, 2.33, "1 %"
@@ -166,10 +170,6 @@ def _moments_values(view: View) -> Values:
 _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
 
 
-_ASKED = {PUT_TO_USE: "in the guest: switch the new memory on"}
-"""What rows call it → what it is called here."""
-
-
 def _mib(found: Interval) -> str:
     mib = found.estimate / MIB
     return f"{mib:,.0f}" if mib >= 10 else f"{mib:.2g}"
@@ -182,10 +182,11 @@ def limits(view: View) -> Iterator[Row]:
     for column in view.columns("observation"):
         took = times[column.key].medians() if column.key in times else {}
         for asked, text in column.texts().items():
+            inside = asked == PUT_TO_USE
             what, _, seen = text.partition(" | ")
             yield {
                 "instance": column.label(mixed=False),
-                "asked": _ASKED.get(asked, asked),
+                "asked": "in the guest: switch the new memory on" if inside else asked,
                 "then": what,
                 "seen inside": seen,
                 "took": seconds(took[asked]) if asked in took else "–",
@@ -197,14 +198,20 @@ def _work(view: View, series: Series, phase: str, metric: str = "work_cpu_s") ->
     return of_series(view.columns(metric, phase=phase), series)
 
 
+def _clocked(view: View, series: Series, phase: str) -> Column | None:
+    return _work(view, series, phase, CLOCKED.get(phase, ""))
+
+
 @explained.table("work", lacking="work that was counted")
 def work(view: View) -> Iterator[Row]:
     """One row a piece of work: medians, and the container's ratios paired by round."""
-    for piece in WORK if view.columns("work_cpu_s") else ():
-        bare = _work(view, PROCESS, piece.removesuffix(VOLUME))
+    for piece in WORK:
+        same = piece.removesuffix(VOLUME)  # a process has no volume
+        bare = _work(view, PROCESS, same)
         held, free = (_work(view, CONTAINER, piece + end) for end in ("", NO_FILTER))
-        clock = CLOCKED.get(piece, "")
-        waited = [_work(view, one, piece, clock) for one in (CONTAINER, PROCESS)]
+        if not (bare or held):
+            continue
+        waited = _clocked(view, CONTAINER, piece), _clocked(view, PROCESS, same)
         yield {
             "work": piece,
             "process": seconds(bare.median.estimate) if bare else "not measured",
@@ -222,8 +229,9 @@ def _over(held: Column | None, bare: Column | None) -> str:
 
 @explained.values("work", "table")
 def _work_values(view: View) -> Values:
-    """Its caption tells of the runs that did the work, and of no VM: none did it."""
-    rows = view.frame[view.frame["metric"] == "work_cpu_s"]
+    """Its caption tells of the runs that did the work, and of no VM."""
+    ours = view.frame["platform"].isin([Platform.PROCESS, Platform.CONTAINER])
+    rows = view.frame[ours & (view.frame["metric"] == "work_cpu_s")]
     sources = tuple(source for source in view.sources if source.run_id in set(rows["run_id"]))
     loopback = _work(view, PROCESS, LOOPBACK)
     ends = (min(loopback.values), max(loopback.values)) if loopback else ()
@@ -231,6 +239,26 @@ def _work_values(view: View) -> Values:
         **replace(view, frame=rows, sources=sources).sourced(),
         "loopback": " to ".join(map(seconds, ends)),
     }
+
+
+@explained.figure("writes")
+def writes(view: View) -> Picture:
+    """Seconds of one write with fsync: process, container (layer, volume), VM (two disks)."""
+    places = {
+        (PROCESS, WRITES): "", (CONTAINER, WRITES): "writable layer",
+        (CONTAINER, WRITES + VOLUME): "volume",
+        (WITH_DISKS, WRITES): "virtio disk", (WITH_DISKS, WRITES + IDE): "IDE disk",
+    }  # fmt: skip
+    found = []
+    for (series, phase), kind in places.items():
+        if column := _clocked(view, series, phase):
+            each = column.rows.assign(value=column.rows["value"] / WRITTEN)
+            found.append(replace(column, rows=each, kind=kind))
+    if not found:
+        raise absent("write")
+    drawn = runs(view, found, what="write with fsync")
+    emulated = any(column.emulated for column in found)
+    return replace(drawn, placeholders={"emulated": emulated, "times": WRITTEN})
 
 
 @explained.check("filter", unit="ratio", within=0.03)
