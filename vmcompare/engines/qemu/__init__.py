@@ -3,8 +3,8 @@
 One start, from the call to the first byte, is read in five files: ``launcher.py`` (``open``),
 ``accel.py`` and ``binary.py`` (with what: found once for all starts of a launcher), ``boots.py``
 (what is booted) and ``process.py`` (QEMU, and what is heard of it). Then ``guest.py`` obeys the
-sandbox's caller. A clone goes through ``snapshot.py`` as well; ``disks.py`` and ``contents.py``
-make and weigh images.
+sandbox's caller, by ``agent.py``. A clone goes through ``moving.py`` as well; ``disks.py`` makes
+and weighs images.
 """
 
 from __future__ import annotations

@@ -69,11 +69,6 @@ class Accelerator:
         readable = all(trial.why.isprintable() for trial in self.rejected)
         return readable and [trial.accel for trial in self.rejected] == better
 
-    def arguments(self) -> tuple[str, ...]:
-        if self.accel == SOFTWARE:
-            return ("-accel", SOFTWARE)
-        return ("-accel", self.accel, "-cpu", "host")
-
 
 def choose(qemu: Qemu) -> Accelerator:
     """The first candidate that works; from the disk if it was proved since the last boot.
