@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.images import alpine, initramfs, rootfs
+from vmcompare.engines.images import alpine, cache, initramfs, rootfs
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
@@ -67,7 +67,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_digest_names_its_algorithm() -> None:
-    assert alpine.rootfs_digest() == alpine.digest(alpine.rootfs_tar())
+    assert alpine.rootfs_digest() == cache.digest(alpine.rootfs_tar())
     assert alpine.rootfs_digest().startswith("sha256:")
 
 

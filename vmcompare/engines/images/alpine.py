@@ -160,12 +160,6 @@ def kernel_elf() -> Path:
     return _get("vmlinux.elf", "", build)
 
 
-def digest(path: Path) -> str:
-    """``sha256:…`` of a file of the wheel or the cache (computed once per process and file)."""
-    status = path.stat()
-    return "sha256:" + _digest(path, status.st_size, status.st_mtime_ns)
-
-
 def recipe() -> str:
     """Everything derived guests depend on, as text: for keys of what others derive from these."""
     scripts = hashlib.sha256(initramfs.scripts_text().encode()).hexdigest()
@@ -175,11 +169,6 @@ def recipe() -> str:
 @lru_cache(maxsize=1)
 def _code() -> str:
     return cache.code_of(sys.modules[__name__], initramfs, qcow2, rootfs)
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
-    return cache.sha256_of(path)
 
 
 def _program() -> bytes:

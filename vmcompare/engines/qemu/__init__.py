@@ -35,7 +35,7 @@ def probe() -> Availability:
         details.append(("qemu", version))
         choice = accel.choose(qemu)
         details.append(("accelerator", choice.accel))
-        details += [(f"rejected {trial.accel}", trial.why) for trial in choice.rejected]
+        details += [(f"rejected {name}", why) for name, why in choice.rejected]
         alpine.sources()
     except Unavailable as error:
         return Availability(False, version, error.what, error.next_step, tuple(details))

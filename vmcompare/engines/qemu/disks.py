@@ -93,7 +93,7 @@ def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     """
     needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
     needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
-    return tuple(cache.words(name) for name in needed if not cache.holds(name, _key()))
+    return tuple(cache.WORDS[name] for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager
@@ -188,7 +188,7 @@ def _beside(raw: qcow2.Qcow2) -> list[tuple[str, Path]]:
     return [
         (name, path)
         for name, path in beside
-        if alpine.digest(path).removeprefix("sha256:") not in inside
+        if cache.digest(path).removeprefix("sha256:") not in inside
     ]
 
 

@@ -131,7 +131,7 @@ class QemuLauncher:
 
     def image(self, spec: Spec) -> ImageFacts:
         files = self._boot(self._found(spec), spec).files
-        layers = tuple(alpine.digest(file) for file in files)
+        layers = tuple(cache.digest(file) for file in files)
         whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
         size = sum(file.stat().st_size for file in files)
         return ImageFacts("sha256:" + whole, layers, size)
