@@ -33,7 +33,7 @@ from vmcompare.engines.commands import (
     one_at_a_time,
     run_to_end,
 )
-from vmcompare.engines.images import alpine
+from vmcompare.engines.images import alpine, cache
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -120,7 +120,7 @@ class BareLauncher(ABC):
     def image(self, spec: Spec) -> ImageFacts:
         refuse(spec, self.runtime)
         size = alpine.rootfs_tar().stat().st_size
-        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
+        return ImageFacts(cache.digest(alpine.rootfs_tar()), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)

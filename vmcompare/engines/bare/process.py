@@ -26,7 +26,7 @@ from vmcompare.engines.commands import (
     one_at_a_time,
     run_to_end,
 )
-from vmcompare.engines.images import alpine
+from vmcompare.engines.images import alpine, cache
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -160,7 +160,7 @@ class ProcessLauncher:
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
         size = alpine.rootfs_tar().stat().st_size
-        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
+        return ImageFacts(cache.digest(alpine.rootfs_tar()), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="fork+exec")

@@ -25,7 +25,7 @@ from vmcompare.engines.docker_connection import (
     plain,
     unavailable,
 )
-from vmcompare.engines.images import alpine, debian, oci, weigh
+from vmcompare.engines.images import alpine, cache, debian, oci, weigh
 from vmcompare.engines.images.cache import told
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
@@ -245,7 +245,7 @@ def _reference(api: APIClient, name: str) -> str:
     maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
     if maker is None:
         return name
-    tag = maker.rootfs_digest().removeprefix("sha256:")[:12]
+    tag = cache.digest(maker.rootfs_tar()).removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
     reference = f"{repository}:{tag}"
 

@@ -90,18 +90,13 @@ def rootfs_tar() -> Path:
     )
 
 
-def rootfs_digest() -> str:
-    """``sha256:…`` of :func:`rootfs_tar`: what both sides' images are made of."""
-    return cache.digest(rootfs_tar())
-
-
 def full_initramfs() -> Path:
     """The whole userland, our init and agent, as an uncompressed cpio.
 
     Uncompressed because unpacking gzip in the guest takes longer than loading 26 MB.
     """
     tar = rootfs_tar()
-    return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out))
+    return _get("full.cpio", recipe(), lambda out: initramfs.write_full(tar, out))
 
 
 def with_files(files: Mapping[str, bytes]) -> Path:
@@ -132,13 +127,12 @@ def counting_program() -> dict[str, bytes]:
 
 def disk_initramfs() -> Path:
     """Mounts the disk (ext4 on virtio) and hands over to its init."""
-    return _get_from_scripts("disk.cpio", lambda out: write_disk_initramfs("disk_init.sh", {}, out))
-
-
-def write_disk_initramfs(init: str, files: Mapping[str, bytes], out: Path) -> None:
-    """Write a RAM disk whose ``init`` (one of our scripts) mounts the disk, with ``files``."""
-    modules = initramfs.read_modules(sources().disk)
-    initramfs.write_disk(rootfs_tar(), modules, init, files, out)
+    tar, disk = rootfs_tar(), sources().disk
+    return _get(
+        "disk.cpio",
+        recipe(),
+        lambda out: initramfs.write_disk(tar, disk, "disk_init.sh", {}, out),
+    )
 
 
 def service() -> dict[str, bytes]:
@@ -173,10 +167,6 @@ def _code() -> str:
 
 def _program() -> bytes:
     return first_byte.elf(platform.machine())
-
-
-def _get_from_scripts(name: str, build: Callable[[Path], None]) -> Path:
-    return _get(name, recipe(), build)
 
 
 def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:

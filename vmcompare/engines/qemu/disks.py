@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import shutil
-import stat
 import tarfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -114,9 +112,11 @@ def _key() -> str:
 def _install(qemu: Qemu, disk: Path, files: Mapping[str, bytes]) -> None:
     with cleanup.folder() as directory:
         archive = directory / "install.cpio"
-        alpine.write_disk_initramfs("install_init.sh", files, archive)
-        boot = boots.install(qemu, disk, archive)
-        process = QemuProcess(qemu, boot, Spec())
+        origin = alpine.sources().disk
+        initramfs.write_disk(alpine.rootfs_tar(), origin, "install_init.sh", files, archive)
+        boot = boots.direct(qemu, archive)
+        onto = boots.disk_arguments(disk, snapshot=False)
+        process = QemuProcess(qemu, boot, Spec(), onto)
         try:
             process.start()
             process.ended_by_itself(boot.timeout_s + _END_S)
@@ -131,11 +131,9 @@ def _install(qemu: Qemu, disk: Path, files: Mapping[str, bytes]) -> None:
 def disk_contents(*chain: Path) -> Iterator[FileFact]:
     """Every file of a disk (the lowest file of its chain first), and what must lie beside it."""
     with opened(*chain) as raw:
-        seen: set[int] = set()
-        for entry in rootfs.entries(raw, ()):
-            if stat.S_ISREG(entry.mode) and entry.inode not in seen:
-                seen.add(entry.inode)
-                yield FileFact(f"/{entry.path}", len(entry.data))
+        for info, _ in rootfs.entries(raw, ()):
+            if info.isreg():
+                yield FileFact(f"/{info.name}", info.size)
         for name, path in _beside(raw):
             yield FileFact(name, path.stat().st_size)
 
@@ -143,7 +141,9 @@ def disk_contents(*chain: Path) -> Iterator[FileFact]:
 def disk_parcel(*chain: Path) -> Parcel:
     """A disk as one file, or its uppermost overlay alone for whoever has the rest."""
     with opened(*chain) as raw:
-        disk = weigh.disk("disk", raw, sum(weigh.allocated(path) for path in chain))
+        disk = weigh.piece(
+            "disk", weigh.disk_stream(raw), raw.size, sum(weigh.allocated(path) for path in chain)
+        )
         beside = pieces_beside(raw)
     return Parcel((disk, *beside), (disk,), (weigh.files("overlay", chain[-1]),))
 
@@ -180,16 +180,12 @@ def _beside(raw: qcow2.Qcow2) -> list[tuple[str, Path]]:
     """Kernel and RAM disk, unless the disk itself holds the same bytes."""
     origin = alpine.sources()
     inside = {
-        hashlib.sha256(entry.data).hexdigest()
-        for entry in rootfs.entries(raw, ("lib", "usr", "etc", "var", "home", "root"))
-        if entry.path.startswith("boot/") and stat.S_ISREG(entry.mode)
+        oci.digest(data)
+        for info, data in rootfs.entries(raw, ("lib", "usr", "etc", "var", "home", "root"))
+        if info.name.startswith("boot/") and info.isreg()
     }
     beside = ((KERNEL, origin.kernel), (RAM_DISK, origin.initrd))
-    return [
-        (name, path)
-        for name, path in beside
-        if cache.digest(path).removeprefix("sha256:") not in inside
-    ]
+    return [(name, path) for name, path in beside if cache.digest(path) not in inside]
 
 
 def move(qemu: Qemu, spec: Spec, chain: Sequence[Path]) -> Moved:

@@ -26,7 +26,7 @@ from vmcompare.engines.commands import end_child, kill_child
 from vmcompare.engines.programs import first_byte
 from vmcompare.engines.qemu.agent import BACK, HELLO, Agent
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.boots import Boot, PhaseMarker, counting, plan_arguments
+from vmcompare.engines.qemu.boots import Boot, Marker, counting, plan_arguments
 from vmcompare.errors import (
     AbnormalShutdown,
     LaunchFailure,
@@ -238,7 +238,7 @@ KEPT = 64 * 1024  # of the serial port and of standard error (the last ones)
 class _Stream:
     """One thing to read: what is kept of it, and the markers that are still awaited in it."""
 
-    def __init__(self, number: int, markers: Sequence[PhaseMarker] = ()) -> None:
+    def __init__(self, number: int, markers: Sequence[Marker] = ()) -> None:
         self.number = number
         self.kept = bytearray()
         self.awaited = list(markers)
@@ -246,11 +246,11 @@ class _Stream:
     def feed(self, piece: bytes, tell: Callable[[Phase], None]) -> None:
         before = len(self.kept)
         self.kept += piece
-        for marker in list(self.awaited):
+        for phase, text in list(self.awaited):
             # A marker may straddle two pieces.
-            if self.kept.find(marker.text, max(0, before - len(marker.text) + 1)) >= 0:
-                self.awaited.remove(marker)
-                tell(marker.phase)
+            if self.kept.find(text, max(0, before - len(text) + 1)) >= 0:
+                self.awaited.remove((phase, text))
+                tell(phase)
         if len(self.kept) > KEPT:
             del self.kept[: len(self.kept) - KEPT]
 
@@ -266,8 +266,8 @@ class OutputReader:
 
     def __init__(self, channels: Mapping[str, socket.socket], errors: int, boot: Boot) -> None:
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None: QEMU has ended
-        markers = [*boot.on_serial, PhaseMarker(Phase.FIRST_BYTE, FIRST_BYTE)]
-        self._control = _Stream(channels["control"].fileno(), [PhaseMarker(Phase.SPAWN, b"\n")])
+        markers = [*boot.on_serial, (Phase.FIRST_BYTE, FIRST_BYTE)]
+        self._control = _Stream(channels["control"].fileno(), [(Phase.SPAWN, b"\n")])
         self.serial = _Stream(channels["serial"].fileno(), markers)
         self.errors = _Stream(errors)
         # In the order of a boot: what is ready at the same moment is told in this order.
