@@ -67,13 +67,7 @@ def direct(qemu: Qemu, initramfs: Path) -> Boot:
     return Boot(arguments, (kernel, initramfs), 60.0)
 
 
-def tuned(
-    qemu: Qemu,
-    disk: Path,
-    *,
-    network: bool = False,
-    snapshot: bool = True,
-) -> Boot:
+def tuned(qemu: Qemu, disk: Path, *, network: bool, snapshot: bool = True) -> Boot:
     """The distribution's disk by the shortest way: ``vm-tuned``.
 
     Without a ``network`` the two services that bring one up are left out: they look for a card that

@@ -48,26 +48,18 @@ def warm_overlay(qemu: Qemu) -> Path:
     def build(out: Path) -> None:
         shutil.copyfile(cold, out)
         boot = boots.tuned(qemu, out, network=True, snapshot=False)
-        process = QemuProcess(qemu, boot, Spec())
-        try:
+        with QemuProcess(qemu, boot, Spec()) as process:
             process.start()
             process.reached(Phase.FIRST_BYTE, "the first byte", boot.timeout_s)
             process.agent.greeted(boot.timeout_s)
             # Our service starts the agent a moment before the runlevel is complete.
             process.agent.run_line("sleep 3; poweroff", boot.timeout_s)
             process.ended_by_itself(_END_S)
-        finally:
-            process.kill()
 
     return cache.get("warm.qcow2", _key(), build)
 
 
-def changed(
-    qemu: Qemu,
-    files: Mapping[str, bytes],
-    *,
-    warm: bool = False,
-) -> Path:
+def changed(qemu: Qemu, files: Mapping[str, bytes], *, warm: bool = False) -> Path:
     """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
 
     With ``warm`` over that of ``vm-tuned``. Written by a guest, as the file system on the disk is
@@ -116,16 +108,13 @@ def _install(qemu: Qemu, disk: Path, files: Mapping[str, bytes]) -> None:
         initramfs.write_disk(alpine.rootfs_tar(), origin, "install_init.sh", files, archive)
         boot = boots.direct(qemu, archive)
         onto = boots.disk_arguments(disk, snapshot=False)
-        process = QemuProcess(qemu, boot, Spec(), onto)
-        try:
+        with QemuProcess(qemu, boot, Spec(), onto) as process:
             process.start()
             process.ended_by_itself(boot.timeout_s + _END_S)
             if _INSTALLED not in process.console():
                 raise LaunchFailure(
                     "nothing could be written onto the disk", process.command, process.console()
                 )
-        finally:
-            process.kill()
 
 
 def disk_contents(*chain: Path) -> Iterator[FileFact]:
@@ -204,13 +193,10 @@ def move(qemu: Qemu, spec: Spec, chain: Sequence[Path]) -> Moved:
         with gzip.open(parcel) as stream:
             weigh.write_disk(stream, disk, size, cluster_bytes)
         loaded = time.perf_counter()
-        process = QemuProcess(qemu, boots.as_made(disk, spec), spec)
-        try:
+        with QemuProcess(qemu, boots.as_made(disk, spec), spec) as process:
             called_ns = time.perf_counter_ns()
             process.start()
             first = process.reached(Phase.FIRST_BYTE, "the first byte", START_S)
             start_s = (first.t_ns - called_ns) / 1e9
             process.stop()
-        finally:
-            process.kill()
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)

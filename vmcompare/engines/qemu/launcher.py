@@ -92,7 +92,7 @@ class QemuLauncher:
                     disk = ends.enter_context(_own_disk(spec.disk_mib)).fileno()
                     options, files = (*options, *boots.own_disk_arguments(disk)), [*files, disk]
                 process = QemuProcess(qemu, boot, spec, options, files)
-            ends.callback(process.kill)
+            ends.enter_context(process)
             on_event(Event(Phase.OPEN, time.perf_counter_ns()))
             process.start()
             patience_s = boot.timeout_s * (_COUNTED_SLOWER if spec.counted else 1)

@@ -47,8 +47,7 @@ def migrated(source: QemuProcess) -> Iterator[tuple[QemuProcess, float, float]]:
             "a VM that runs on a disk moves only where both computers reach that disk",
             "move one without a disk: vm-direct",
         )
-    target = source.twin()
-    try:
+    with source.twin() as target:
         target.start()
         target.reached(Phase.SPAWN, "the start of a second QEMU", _SPAWN_S)
         ours, theirs = socket.socketpair()
@@ -71,8 +70,6 @@ def migrated(source: QemuProcess) -> Iterator[tuple[QemuProcess, float, float]]:
         target.agent.greeted(MIGRATION_S)
         yield target, took_s, float(told["downtime"]) / 1e3
         target.stop()
-    finally:
-        target.kill()
 
 
 class Snapshot:
@@ -89,8 +86,7 @@ class Snapshot:
         weakref.finalize(self, os.close, self._memory)
         self._state = os.memfd_create("vmcompare-state")
         weakref.finalize(self, os.close, self._state)
-        process = self._process(shared=True)
-        try:
+        with self._process(shared=True) as process:
             process.start()
             process.reached(Phase.FIRST_BYTE, "the first byte", boot.timeout_s)
             for agent in (process.agent, process.second):
@@ -104,8 +100,6 @@ class Snapshot:
             if told["status"] != "completed":
                 raise LaunchFailure("QEMU cannot keep a guest", process.command, process.console())
             process.stop()
-        finally:
-            process.kill()
 
     def clone(self) -> QemuProcess:
         """A process, not started yet, to be handed to :meth:`resume` once it has spawned."""

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import end_child, kill_child
@@ -45,7 +45,7 @@ INCOMING = ("-incoming", "defer")
 
 
 class QemuProcess:
-    """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat.
+    """Starts with :meth:`start`; ends with :meth:`stop`, or by force where a ``with`` is left.
 
     ``options`` are further arguments for QEMU; ``files`` descriptors that it inherits, which stay
     the caller's to close. Once started it has the guest's two agents: ``agent`` obeys, ``second``
@@ -71,6 +71,12 @@ class QemuProcess:
         self._reader: OutputReader | None = None
         self._threads: list[threading.Thread] = []
         self.command: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def twin(self) -> QemuProcess:
         """Another one, not started yet, with the same virtual hardware, for the same guest."""
