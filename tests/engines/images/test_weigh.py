@@ -34,7 +34,7 @@ def disk(path: Path, clusters: dict[int, bytes], backing: Path | None = None) ->
 def test_an_overlay_is_read_over_the_disk_below(tmp_path: Path) -> None:
     below = disk(tmp_path / "below", {0: b"zero", 3: b"three"})
     above = disk(tmp_path / "above", {3: b"THREE", 5: b"five"}, below)
-    with Qcow2(below) as low, Qcow2(above, low) as high:
+    with Qcow2(above) as high:
         found = {number: content.rstrip(b"\0") for number, content in high.clusters()}
         high.seek(3 * CLUSTER)
         assert high.read(5) == b"THREE"
@@ -44,10 +44,9 @@ def test_an_overlay_is_read_over_the_disk_below(tmp_path: Path) -> None:
 def test_an_overlay_without_what_is_below_is_refused(tmp_path: Path) -> None:
     below = disk(tmp_path / "below", {})
     above = disk(tmp_path / "above", {}, below)
-    with pytest.raises(ValueError, match="not supported"):
+    below.unlink()
+    with pytest.raises(FileNotFoundError):
         Qcow2(above)
-    with Qcow2(below) as low, pytest.raises(ValueError, match="not supported"):
-        Qcow2(below, low)
 
 
 def test_empty_space_of_a_disk_is_not_shipped(tmp_path: Path) -> None:

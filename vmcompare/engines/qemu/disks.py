@@ -6,12 +6,11 @@ its first orderly shutdown: the cache of its services' dependencies.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import shutil
 import tarfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
@@ -86,16 +85,6 @@ def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     return tuple(cache.WORDS[name] for name in needed if not cache.holds(name, _key()))
 
 
-@contextlib.contextmanager
-def opened(*chain: Path) -> Iterator[qcow2.Qcow2]:
-    with contextlib.ExitStack() as stack:
-        disk: qcow2.Qcow2 | None = None
-        for path in chain:
-            disk = stack.enter_context(qcow2.Qcow2(path, disk))
-        assert disk is not None
-        yield disk
-
-
 def _key() -> str:
     # The overlay names the wheel's disk by its path, so a moved wheel needs a new one.
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
@@ -117,9 +106,9 @@ def _install(qemu: Qemu, disk: Path, files: Mapping[str, bytes]) -> None:
                 )
 
 
-def disk_contents(*chain: Path) -> Iterator[FileFact]:
-    """Every file of a disk (the lowest file of its chain first), and what must lie beside it."""
-    with opened(*chain) as raw:
+def disk_contents(disk: Path) -> Iterator[FileFact]:
+    """Every file of a disk, and what must lie beside it."""
+    with qcow2.Qcow2(disk) as raw:
         for info, _ in rootfs.entries(raw, ()):
             if info.isreg():
                 yield FileFact(f"/{info.name}", info.size)
@@ -127,14 +116,14 @@ def disk_contents(*chain: Path) -> Iterator[FileFact]:
             yield FileFact(name, path.stat().st_size)
 
 
-def disk_parcel(*chain: Path) -> Parcel:
+def disk_parcel(path: Path) -> Parcel:
     """A disk as one file, or its uppermost overlay alone for whoever has the rest."""
-    with opened(*chain) as raw:
+    with qcow2.Qcow2(path) as raw:
         disk = weigh.piece(
-            "disk", weigh.disk_stream(raw), raw.size, sum(weigh.allocated(path) for path in chain)
+            "disk", weigh.disk_stream(raw), raw.size, sum(map(weigh.allocated, raw.paths))
         )
         beside = pieces_beside(raw)
-    return Parcel((disk, *beside), (disk,), (weigh.files("overlay", chain[-1]),))
+    return Parcel((disk, *beside), (disk,), (weigh.files("overlay", path),))
 
 
 def direct_contents(added: Mapping[str, bytes]) -> Iterator[FileFact]:
@@ -177,15 +166,15 @@ def _beside(raw: qcow2.Qcow2) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in beside if cache.digest(path) not in inside]
 
 
-def move(qemu: Qemu, spec: Spec, chain: Sequence[Path]) -> Moved:
-    """A disk, made flat and packed; unpacked, and booted by another QEMU. ``chain``: lowest first.
+def move(qemu: Qemu, spec: Spec) -> Moved:
+    """The disk of ``vm``, made flat and packed; unpacked, and booted by another QEMU.
 
     Raises what ``Launcher.open`` raises.
     """
     with cleanup.folder() as folder:
         parcel, disk = folder / "disk.gz", folder / "disk.img"
         began = time.perf_counter()
-        with opened(*chain) as raw:
+        with qcow2.Qcow2(overlay(qemu)) as raw:
             shipped_bytes = weigh.pack(weigh.disk_stream(raw), parcel)
             shipped_bytes += sum(piece.compressed_bytes for piece in pieces_beside(raw))
             size, cluster_bytes = raw.size, raw.cluster_bytes

@@ -140,21 +140,20 @@ class QemuLauncher:
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
             return disks.direct_contents(added)
-        return disks.disk_contents(*self._chain(added))
+        return disks.disk_contents(disks.changed(self._found(spec), added))
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
             return disks.direct_parcel(alpine.full_initramfs(), added)
-        return disks.disk_parcel(*self._chain(added))
+        return disks.disk_parcel(disks.changed(self._found(spec), added))
 
     def move(self, spec: Spec) -> Moved:
         """See :class:`vmcompare.sandbox.Mover`. ``vm`` only: the others' disk is no single file."""
         if self._platform is not Platform.VM or spec.image != ALPINE:
             raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
-        qemu = self._found(spec)
-        return disks.move(qemu, spec, (alpine.sources().disk, disks.overlay(qemu)))
+        return disks.move(self._found(spec), spec)
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._platform is Platform.VM_TUNED or spec.image != ALPINE:
@@ -162,11 +161,6 @@ class QemuLauncher:
                 "only the whole Alpine userland is weighed",
                 f"weigh {Platform.VM} or {Platform.VM_DIRECT} with the image {ALPINE!r}",
             )
-
-    def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
-        """The files that make the disk of ``vm`` with an application on it, the lowest first."""
-        qemu = self._found(Spec())
-        return (alpine.sources().disk, disks.overlay(qemu), disks.changed(qemu, added))
 
     def traits(self, spec: Spec) -> Traits:
         qemu = self._found(spec)
