@@ -85,7 +85,7 @@ def test_an_overlay_says_its_size_and_names_its_backing_disk(tmp_path: Path) -> 
     assert qcow2.virtual_size(path) == 1 << 30
     assert b"/some/base.qcow2" in path.read_bytes()
     assert path.stat().st_size == 4 * CLUSTER
-    with pytest.raises(FileNotFoundError, match="base.qcow2"):
+    with pytest.raises(FileNotFoundError, match="base"):
         qcow2.Qcow2(path)
 
 

@@ -13,7 +13,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -146,12 +146,8 @@ def service() -> dict[str, bytes]:
 
 def kernel_elf() -> Path:
     """The same kernel, uncompressed: the guest need not unpack it."""
-    origin = sources()
-
-    def build(out: Path) -> None:
-        out.write_bytes(elf_of(origin.kernel.read_bytes()))
-
-    return _get("vmlinux.elf", "", build)
+    kernel = sources().kernel
+    return _get("vmlinux.elf", "", lambda out: out.write_bytes(elf_of(kernel.read_bytes())))
 
 
 def recipe() -> str:
@@ -169,7 +165,7 @@ def _program() -> bytes:
     return first_byte.elf(platform.machine())
 
 
-def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:
+def _get(name: str, key: str, build: cache.Build) -> Path:
     def from_wheel(out: Path) -> None:
         try:
             build(out)

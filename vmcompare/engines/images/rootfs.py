@@ -34,10 +34,7 @@ def entries(
             opened already (it stays open).
         left_out: paths that are skipped with all that lies in them.
 
-    Raises:
-        Unavailable: the ext4 reader is not installed.
-        ValueError: not a qcow2 file this package can read.
-        OSError: the disk cannot be read.
+    Raises ``Unavailable`` where the ext4 reader is not installed, and as :class:`Qcow2` does.
     """
     try:
         import pyfsext

@@ -31,13 +31,8 @@ KERNEL, RAM_DISK = "/boot/vmlinuz", "/boot/initramfs"
 
 def overlay(qemu: Qemu) -> Path:
     """The disk of ``vm``. Raises ``Unavailable``, or what the guest that writes it fails with."""
-
-    def build(out: Path) -> None:
-        disk = alpine.sources().disk
-        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
-        _install(qemu, out, alpine.service())
-
-    return cache.get("disk.qcow2", _key(), build)
+    below, files = alpine.sources().disk, alpine.service()
+    return cache.get("disk.qcow2", _key(), lambda out: _install(qemu, out, below, files))
 
 
 def warm_overlay(qemu: Qemu) -> Path:
@@ -65,14 +60,9 @@ def changed(qemu: Qemu, files: Mapping[str, bytes], *, warm: bool = False) -> Pa
     Linux's to write. Raises what :func:`overlay` raises.
     """
     below = (warm_overlay if warm else overlay)(qemu)
-
-    def build(out: Path) -> None:
-        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
-        _install(qemu, out, files)
-
     digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
     key = f"{_key()} over {below} added {digests}"
-    return cache.get("changed.qcow2", key, build)
+    return cache.get("changed.qcow2", key, lambda out: _install(qemu, out, below, files))
 
 
 def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
@@ -90,13 +80,15 @@ def _key() -> str:
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
 
 
-def _install(qemu: Qemu, disk: Path, files: Mapping[str, bytes]) -> None:
+def _install(qemu: Qemu, out: Path, below: Path, files: Mapping[str, bytes]) -> None:
+    """Write an overlay over the disk ``below`` that adds ``files``."""
+    out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
     with cleanup.folder() as directory:
         archive = directory / "install.cpio"
         origin = alpine.sources().disk
         initramfs.write_disk(alpine.rootfs_tar(), origin, "install_init.sh", files, archive)
         boot = boots.direct(qemu, archive)
-        onto = boots.disk_arguments(disk, snapshot=False)
+        onto = boots.disk_arguments(out, snapshot=False)
         with QemuProcess(qemu, boot, Spec(), onto) as process:
             process.start()
             process.ended_by_itself(boot.timeout_s + _END_S)

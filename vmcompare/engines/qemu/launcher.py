@@ -72,11 +72,7 @@ class QemuLauncher:
 
         What has to be found out or built first is done before ``OPEN``: it is not part of a start.
         ``READY`` is stamped when the agent greets, and told at the first use of the sandbox or
-        while leaving.
-
-        A clone (``VM_DIRECT`` only) is a copy of a guest that was booted once for all clones of a
-        spec, and shares its memory until it writes to it. What it is copied from goes with the
-        launcher.
+        while leaving. What clones are copied from is booted once, and goes with the launcher.
         """
         qemu = self._found(spec)
         boot = self._boot(qemu, spec, connected=cable is not None)
@@ -178,12 +174,10 @@ class QemuLauncher:
     def _boot(self, qemu: Qemu, spec: Spec, *, connected: bool = False) -> Boot:
         self._refuse(spec)
         if spec.image == BOOT_SECTOR:
-            return boots.sector(_sector(spec))
+            said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
+            return boots.sector(_written("sector.img", boot_sector.image(said)))
         if spec.image == OTHER_KERNEL:
-            kernel = not_linux.kernel()
-            return boots.other_kernel(
-                cache.get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
-            )
+            return boots.other_kernel(_written("other-kernel", not_linux.kernel()))
         if spec.image == FOREIGN:
             return boots.foreign(alpine.foreign_kernel(), alpine.foreign_ram_disk())
         if self._platform is Platform.VM:
@@ -247,8 +241,5 @@ def _own_disk(size_mib: int) -> BinaryIO:
     return disk
 
 
-def _sector(spec: Spec) -> Path:
-    """A disk with nothing but the boot sector that prints the first word of the command."""
-    said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
-    image = boot_sector.image(said)
-    return cache.get("sector.img", image.hex(), lambda out: out.write_bytes(image))
+def _written(name: str, content: bytes) -> Path:
+    return cache.get(name, content.hex(), lambda out: out.write_bytes(content))
