@@ -280,12 +280,10 @@ class ImageFacts:
 
     Attributes:
         digest: ``sha256:…`` of what is booted or run.
-        layers: layer digests (containers) or file digests (VMs), in order.
-        size_bytes: bytes on disk of all of them.
+        size_bytes: bytes on disk of it.
     """
 
     digest: str
-    layers: tuple[str, ...] = ()
     size_bytes: int = 0
 
 
@@ -462,13 +460,11 @@ class Migration:
 
     Attributes:
         box: where it runs now; the one it came from has stopped.
-        took_s: from the order to move until it ran on.
-        pause_s: the part of it in which the instance ran nowhere.
+        pause_s: the time in which the instance ran nowhere.
         by: the program of its own that this took, with its version; empty where there was none.
     """
 
     box: Sandbox
-    took_s: float
     pause_s: float
     by: str = ""
 

@@ -479,7 +479,6 @@ def _process(pid: int) -> psutil.Process | None:
 def test_the_image_is_described_by_what_is_booted() -> None:
     facts = QemuLauncher(Platform.VM_DIRECT).image(PC)
     assert facts == QemuLauncher(Platform.VM_DIRECT).image(PC)
-    assert len(facts.layers) == 2
     assert facts.digest.startswith("sha256:")
     assert facts.size_bytes > 20_000_000
 

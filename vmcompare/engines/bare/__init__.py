@@ -120,7 +120,7 @@ class BareLauncher(ABC):
     def image(self, spec: Spec) -> ImageFacts:
         refuse(spec, self.runtime)
         size = alpine.rootfs_tar().stat().st_size
-        return ImageFacts(cache.digest(alpine.rootfs_tar()), size_bytes=size)
+        return ImageFacts(cache.digest(alpine.rootfs_tar()), size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)

@@ -160,7 +160,7 @@ class ProcessLauncher:
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
         size = alpine.rootfs_tar().stat().st_size
-        return ImageFacts(cache.digest(alpine.rootfs_tar()), size_bytes=size)
+        return ImageFacts(cache.digest(alpine.rootfs_tar()), size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="fork+exec")

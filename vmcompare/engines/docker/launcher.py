@@ -294,7 +294,6 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
         raise unavailable(classify(error), plain(error)) from error
     return ImageFacts(
         digest=str(found["Id"]),
-        layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
         size_bytes=int(found["Size"]),
     )
 

@@ -73,8 +73,8 @@ class Guest:
         """See :class:`vmcompare.sandbox.Migrates`."""
         self._await_ready()
         self._process.second.greeted(_READY_S)
-        with moving.migrated(self._process) as (target, took_s, pause_s):
-            yield Migration(Guest(target, self._on_event, answers=True), took_s, pause_s)
+        with moving.migrated(self._process) as (target, pause_s):
+            yield Migration(Guest(target, self._on_event, answers=True), pause_s)
 
     def resize(self, memory_mib: int) -> int:
         """See :class:`vmcompare.sandbox.Resizable`: a driver inside moves a balloon, or memory that

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import socket
 import tempfile
 import time
@@ -13,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from vmcompare.engines.images import alpine, cache, container_host
+from vmcompare.engines.images import alpine, cache, container_host, oci
 from vmcompare.engines.programs import boot_sector, not_linux
 from vmcompare.engines.qemu import accel, boots, disks
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
@@ -127,10 +126,8 @@ class QemuLauncher:
 
     def image(self, spec: Spec) -> ImageFacts:
         files = self._boot(self._found(spec), spec).files
-        layers = tuple(cache.digest(file) for file in files)
-        whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
-        size = sum(file.stat().st_size for file in files)
-        return ImageFacts("sha256:" + whole, layers, size)
+        whole = oci.digest("\n".join(map(cache.digest, files)).encode())
+        return ImageFacts(whole, sum(file.stat().st_size for file in files))
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
         self._must_be_boxed(spec)
