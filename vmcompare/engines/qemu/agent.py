@@ -180,24 +180,27 @@ class Agent:
 
     def _read(self) -> None:
         try:
-            while True:
-                try:
-                    piece = self._channel.recv(_PIECE_BYTES)
-                except TimeoutError:
-                    continue  # the limit is for sending
-                if not piece:
-                    break
+            while piece := self._received():
                 now = time.perf_counter_ns()
                 self._buffer += piece
                 while self._take(now):
                     pass
-        except OSError:
-            pass  # closed by us: the guest is gone
-        self._ended = True
-        for awaited in self._awaited:
-            awaited.over.set()
-        if self._heard is not None:
-            self._heard.end(time.perf_counter_ns())
+        finally:
+            self._ended = True
+            for awaited in self._awaited:
+                awaited.over.set()
+            if self._heard is not None:
+                self._heard.end(time.perf_counter_ns())
+
+    def _received(self) -> bytes:
+        """The next piece; none once the guest is gone, or we have closed the channel."""
+        while True:
+            try:
+                return self._channel.recv(_PIECE_BYTES)
+            except TimeoutError:
+                continue  # the limit is for sending
+            except OSError:
+                return b""
 
     def _take(self, now: int) -> bool:
         """Hand on what is output for certain; whether what is awaited was taken out behind it."""

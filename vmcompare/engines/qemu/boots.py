@@ -48,14 +48,13 @@ class Boot:
         files: what is booted, in order: for digests.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
         waits_for_disk: whether a guest's system lies on a disk.
-        is_pc: whether the virtual computer has a PC's ports.
+        on_debug: awaited from a PC's firmware; no other computer has that port.
     """
 
     arguments: tuple[str, ...]
     files: tuple[Path, ...]
     timeout_s: float
     waits_for_disk: bool = False
-    is_pc: bool = True
     on_debug: Sequence[Marker] = (_SEABIOS_DONE,)
     on_serial: Sequence[Marker] = (_OUR_INIT,)
 
@@ -127,7 +126,7 @@ def foreign(kernel: Path, initramfs: Path) -> Boot:
     """A kernel and an initramfs for arm64."""
     machine = ("-M", "virt", "-cpu", "cortex-a57")
     arguments = (*machine, *_kernel(kernel, initramfs, "console=ttyAMA0 quiet panic=-1"))
-    return Boot(arguments, (kernel, initramfs), 120.0, is_pc=False, on_debug=(), on_serial=())
+    return Boot(arguments, (kernel, initramfs), 120.0, on_debug=(), on_serial=())
 
 
 def _makers_agent() -> str:

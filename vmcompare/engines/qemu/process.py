@@ -219,7 +219,7 @@ class QemuProcess:
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]
-        if self._boot.is_pc:
+        if self._boot.on_debug:
             # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
             command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
         command += ["-device", "virtio-serial-pci"]
