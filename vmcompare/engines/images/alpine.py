@@ -100,16 +100,13 @@ def full_initramfs() -> Path:
 
 
 def with_files(files: Mapping[str, bytes]) -> Path:
-    """The same with ``files`` (absolute path → content): a second archive behind the first.
-
-    Linux unpacks the one over the other.
-    """
+    """The same with ``files`` (absolute path → content): a second archive behind the first."""
     userland = full_initramfs()
     digests = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
     return _get(
         "with-files.cpio",
         f"{userland} {digests}",
-        lambda out: initramfs.write_joined(userland, files, out),
+        lambda out: initramfs.write_files(files, out, userland),
     )
 
 

@@ -83,21 +83,18 @@ def write_disk(tar: Path, disk: Path, init: str, files: Mapping[str, bytes], out
         writer.close()
 
 
-def write_files(files: Mapping[str, bytes], out: Path) -> None:
-    """``files`` alone: Linux unpacks archives that follow one another over each other."""
+def write_files(files: Mapping[str, bytes], out: Path, behind: Path | None = None) -> None:
+    """``files`` in an archive, ``behind`` another one if there is one.
+
+    Linux unpacks archives that follow one another over each other.
+    """
     with out.open("wb") as stream:
+        if behind is not None:
+            with behind.open("rb") as first:
+                shutil.copyfileobj(first, stream)
         writer = CpioWriter(stream)
         _place(writer, "", files)
         writer.close()
-
-
-def write_joined(first: Path, files: Mapping[str, bytes], out: Path) -> None:
-    """The archive ``first``, and behind it ``files``, which take the place of what is there."""
-    write_files(files, out)
-    behind = out.read_bytes()
-    with out.open("wb") as both, first.open("rb") as archive:
-        shutil.copyfileobj(archive, both)
-        both.write(behind)
 
 
 def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:
