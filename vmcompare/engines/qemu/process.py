@@ -142,12 +142,12 @@ class QemuProcess:
                 end.close()
         assert self._process.stderr is not None
         self._reader = OutputReader(self._ours, self._process.stderr.fileno(), self._boot)
-        greetings = (BACK, b"") if self.resumes else (HELLO, HELLO)
-        self.agent, self.second = (
-            Agent(self._ours[port], greeting, self.gone)
-            for port, greeting in zip(_PORTS, greetings, strict=True)
-        )
-        self._threads = [self._reader.thread, self.agent.thread, self.second.thread]
+        self._threads.append(self._reader.thread)
+        hello, again = (BACK, b"") if self.resumes else (HELLO, HELLO)
+        self.agent = Agent(self._ours["agent"], hello, self.gone)
+        self._threads.append(self.agent.thread)
+        self.second = Agent(self._ours["second"], again, self.gone)
+        self._threads.append(self.second.thread)
         log.command(self.command)
 
     def reached(
