@@ -72,6 +72,7 @@ class Agent:
         self._asking = threading.Lock()
         self._buffer = bytearray()
         self._heard: CommandOutput | None = None  # of the command that is followed
+        self._last_word: _Awaited | None = None  # of that command
         self._ended = False
         self._channel.settimeout(_SEND_S)
         self.thread = threading.Thread(target=self._read, name="vmcompare-agent", daemon=True)
@@ -136,7 +137,8 @@ class Agent:
         heard = self._heard = CommandOutput(on_output, announced=True)
         token = secrets.token_hex(_TOKEN_BYTES)
         # A control character begins it: output is held back only where it ends in one.
-        self._awaited.append(_Awaited(f"\036{token} ".encode()))
+        self._last_word = _Awaited(f"\036{token} ".encode())
+        self._awaited.append(self._last_word)
         words = " ".join(quote(word) for word in announcing(argv))
         pid, survived = 0, 0
         try:
@@ -222,7 +224,7 @@ class Agent:
         del self._buffer[: end + 1]
         self._awaited.remove(awaited)
         awaited.over.set()
-        if self._heard is not None and awaited.marker.startswith(b"\036"):
+        if self._heard is not None and awaited is self._last_word:
             self._heard.end(now)
         return True
 
