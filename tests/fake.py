@@ -6,6 +6,9 @@ every failure the real ones know), so the contract tests run on it and on the re
 
 from __future__ import annotations
 
+import itertools
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,11 +22,13 @@ from vmcompare.engines.images import oci
 from vmcompare.errors import (
     AbnormalShutdown,
     LaunchFailure,
+    UnknownName,
     VmcompareError,
     WaitTimeout,
 )
 from vmcompare.sandbox import (
     Availability,
+    Channel,
     Completed,
     Event,
     FileFact,
@@ -77,6 +82,7 @@ class FakeSandbox:
     alive: bool = True
     script: Script = nothing_said
     heard: CommandOutput | None = None
+    channels: dict[str, tuple[socket.socket, socket.socket]] = field(default_factory=dict)
     neighbours: dict[str, FakeSandbox] = field(default_factory=dict)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
@@ -91,6 +97,12 @@ class FakeSandbox:
                 return Completed(self.files[path], 0)
             case ["sleep", seconds] if float(seconds) > timeout_s:
                 raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s)
+            case ["sh", "-c", line] if written := re.fullmatch(r"echo (\w+) >/dev/(\w+)", line):
+                self.channels[written[2]][1].sendall(written[1].encode() + b"\n")
+                return Completed(b"", 0)
+            case ["head", "-n1", path]:
+                inside = self.channels[path.removeprefix("/dev/")][1]
+                return Completed(inside.makefile("rb").readline(), 0)
             case ["ping", *_, name] if name in self.neighbours:
                 return Completed(b"", 0 if self.neighbours[name].alive else 1)
             case ["true"] | ["sleep", _]:
@@ -119,6 +131,13 @@ class FakeSandbox:
             heard.silence()
             heard.end(time.perf_counter_ns())
             self.heard = None
+
+    def channel(self, name: str) -> Channel:
+        if name not in self.channels:
+            raise UnknownName("channel", name, list(self.channels))
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        return Channel(f"/dev/{name}", self.channels[name][0])
 
     def die(self) -> None:
         """End the instance, as a test may wish."""
@@ -168,6 +187,7 @@ class FakeLauncher:
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
         self.opened += 1
         box = FakeSandbox(pid=1_000_000_000 + self.opened, script=self.script)
+        box.channels = {name: socket.socketpair() for name in spec.channels}
         phases = CLONE_PHASES if spec.start is Start.CLONE else self.phases
         self.running.add(box.pid)
         now_ns = time.perf_counter_ns()
@@ -181,6 +201,8 @@ class FakeLauncher:
             yield box
         finally:
             box.alive = False
+            for end in itertools.chain(*box.channels.values()):
+                end.close()
             self.running.discard(box.pid)
         on_event(Event(Phase.EXIT, now_ns + int(self.phase_s * 1e9)))
         on_event(Event(Phase.REMOVED, now_ns + int(2 * self.phase_s * 1e9)))

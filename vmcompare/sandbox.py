@@ -7,6 +7,7 @@ Experiments know only this module, never an engine.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -215,6 +216,8 @@ class Spec:
             it runs (virtio-mem), instead of moving a balloon. At its start it has none of it.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
+        channels: of a VM alone: names (words) of further channels to this process, see
+            :class:`HasChannels`.
         disk_mib: of ``vm-direct`` alone: the size of an empty disk of its own, ``/dev/vda`` once
             :data:`DISK_DRIVER` is loaded. What is flushed reaches the disk of this computer, in a
             file without a name, which goes with the VM.
@@ -232,6 +235,7 @@ class Spec:
     machine: Machine = Machine.NONE
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
+    channels: tuple[str, ...] = ()
     volume: str = ""
     balloon: Balloon = Balloon.NONE
     spare_mib: int = 0
@@ -250,6 +254,7 @@ def refuse_what_only_vms_have(spec: Spec) -> None:
     for wanted, what in (
         (spec.disk_mib, "a disk of its own"),
         (spec.counted, "a processor that counts its instructions"),
+        (spec.channels, "further channels"),
     ):
         if wanted:
             raise Unavailable(f"only a virtual machine has {what}", "use a virtual machine")
@@ -474,7 +479,7 @@ class Migrates(Protocol):
     """A sandbox that can move, while it runs, to another process that serves it."""
 
     def migrate(self) -> AbstractContextManager[Migration]:
-        """Move; leaving ends what it became.
+        """Move; leaving ends what it became. Its channels have new host ends there.
 
         Raises:
             Unavailable: it cannot be moved.
@@ -507,6 +512,26 @@ class Resizable(Protocol):
 
     def limit_processors(self, cpus: float) -> None:
         """Set how many processors it may use, perhaps a part of one. Raises as :meth:`resize`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One of ``Spec.channels``: a stream of bytes in both directions.
+
+    ``path`` is the device inside, which one program at a time can have open; ``host`` is this end,
+    a connected socket, closed when the sandbox is left.
+    """
+
+    path: str
+    host: socket.socket
+
+
+@runtime_checkable
+class HasChannels(Protocol):
+    """A sandbox with the further channels that its spec names."""
+
+    def channel(self, name: str) -> Channel:
+        """One of them. Raises ``UnknownName``, and ``AbnormalShutdown`` once it is gone."""
 
 
 @runtime_checkable

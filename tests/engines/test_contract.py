@@ -19,13 +19,14 @@ from waiting import until
 
 from vmcompare import engines
 from vmcompare.engines.programs import first_byte
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
 from vmcompare.sandbox import (
     FIRST_BYTE,
     NETWORK_DRIVERS,
     Connects,
     Event,
     Follower,
+    HasChannels,
     Launcher,
     Layered,
     Machine,
@@ -314,6 +315,36 @@ def test_what_only_virtual_machines_have_is_refused_elsewhere(refused: Spec, sai
         launcher = next(iter(_module(name).launchers().values()))
         with pytest.raises(Unavailable, match=said), launcher.open(refused, lambda _: None):
             pass
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_further_channels_carry_bytes_both_ways_and_close_or_are_refused(
+    case: tuple[str, Platform, Machine],
+) -> None:
+    name, platform, machine = case
+    spec = Spec(machine=machine, channels=("numbers", "words"))
+    if name not in ("fake", "qemu"):
+        with (
+            pytest.raises(Unavailable, match="channels"),
+            _launcher(name, platform).open(spec, lambda _: None),
+        ):
+            pass
+        return
+    with _launcher(name, platform).open(spec, lambda _: None) as box:
+        assert isinstance(box, HasChannels)
+        channels = {name: box.channel(name) for name in spec.channels}
+        for name, channel in channels.items():
+            channel.host.settimeout(60)
+            assert box.run(["sh", "-c", f"echo {name} >{channel.path}"]).exit_code == 0
+            assert channel.host.recv(100) == name.encode() + b"\n"
+            channel.host.sendall(b"to " + name.encode() + b"\n")
+            said = box.run(["head", "-n1", channel.path])
+            assert said.output == b"to " + name.encode() + b"\n"
+        with pytest.raises(UnknownName, match="letters"):
+            box.channel("letters")
+    assert all(channel.host.fileno() == -1 for channel in channels.values())
+    with pytest.raises(AbnormalShutdown):
+        box.channel("numbers")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -32,6 +32,7 @@ from vmcompare.sandbox import (
     Balloon,
     Counted,
     Event,
+    HasChannels,
     Launcher,
     Machine,
     Phase,
@@ -289,7 +290,7 @@ def test_a_microvm_is_refused_with_the_next_step() -> None:
 
 @qemu
 def test_what_one_clone_writes_the_others_do_not_see_and_nothing_is_left() -> None:
-    spec = Spec(machine=Machine.PC, memory_mib=256, start=Start.CLONE)
+    spec = Spec(machine=Machine.PC, memory_mib=256, start=Start.CLONE, channels=("numbers",))
     gc.collect()  # what earlier tests had
     before, launcher, files = _ours(), _direct(), _files_without_a_name()
     with (
@@ -302,6 +303,11 @@ def test_what_one_clone_writes_the_others_do_not_see_and_nothing_is_left() -> No
         with pytest.raises(WaitTimeout):  # the second agent, which has greeted before, ends it
             other.run(["sleep", "600"], timeout_s=1.0)
         assert other.run(["echo", "fine"]).output == b"fine\n"
+        assert isinstance(other, HasChannels)
+        channel = other.channel("numbers")
+        other.run(["sh", "-c", f"echo 42 >{channel.path}"])
+        channel.host.settimeout(60)
+        assert channel.host.recv(100) == b"42\n"
     assert _ours() == before
     assert _files_without_a_name() == files + 2  # memory and state
     del launcher

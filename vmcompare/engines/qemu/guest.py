@@ -14,6 +14,7 @@ from vmcompare.engines.qemu.boots import SPARE
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
+    Channel,
     Completed,
     Event,
     Followed,
@@ -25,10 +26,14 @@ from vmcompare.sandbox import (
 
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
+_PORT_S = 15.0  # for the guest to have made a further channel's device
 _MIB = 1024 * 1024
 _STILL_S = 3.0  # memory of which no more was moved for so long: the guest is done
 _PAUSE_S = 0.05
 _STOP_S = 15.0  # for a hanging command inside to be killed
+
+# The first figure in the name counts virtio devices, so it depends on what else there is.
+_FIND_PORT = 'until [ -c "$1" ]; do sleep 0.05; set -- /dev/vport*p{number}; done; printf %s "$1"'
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor (ECMA-48)
 
@@ -67,6 +72,13 @@ class Guest:
         self._await_ready()
         with self._process.second.following(argv, on_output) as heard:
             yield heard
+
+    def channel(self, name: str) -> Channel:
+        """See :class:`vmcompare.sandbox.HasChannels`."""
+        number, host = self._process.channel(name)
+        find = _FIND_PORT.format(number=number)
+        found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
+        return Channel(found.output.decode(), host)
 
     @contextmanager
     def migrate(self) -> Iterator[Migration]:

@@ -30,6 +30,7 @@ from vmcompare.engines.qemu.boots import Boot, Marker, counting, plan_arguments
 from vmcompare.errors import (
     AbnormalShutdown,
     LaunchFailure,
+    UnknownName,
     VmcompareError,
     WaitTimeout,
 )
@@ -40,6 +41,7 @@ QUIT_S = 3.0  # for QEMU to leave when asked to; it needs about 0.02 s
 _LAST_WORDS_S = 2.0  # for the last output of an ended QEMU to arrive; it is in the pipes
 _PIECE_BYTES = 1 << 16  # at most, of one read
 _PORTS = ("agent", "second")  # of virtio-serial, numbered from 1 in the guest
+_FURTHER = "further-"  # begins what the channels of a ``Spec`` are called here
 INCOMING = ("-incoming", "defer")
 """Options of a process whose guest was booted in another one."""
 
@@ -66,6 +68,7 @@ class QemuProcess:
         self._qemu, self._boot, self.spec = qemu, boot, spec
         self._options, self._files = tuple(options), tuple(files)
         self.resumes = set(INCOMING) <= set(options)
+        self._ports = (*_PORTS, *(_FURTHER + name for name in spec.channels))
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: dict[str, socket.socket] = {}
         self._reader: OutputReader | None = None
@@ -97,6 +100,13 @@ class QemuProcess:
         """The control channel; usable after ``SPAWN``."""
         return Qmp(self._ours["control"])
 
+    def channel(self, name: str) -> tuple[int, socket.socket]:
+        """Of a further channel the port's number in the guest, and our end. ``UnknownName``."""
+        if name not in self.spec.channels:
+            raise UnknownName("channel", name, self.spec.channels)
+        key = _FURTHER + name
+        return self._ports.index(key) + 1, self._ours[key]
+
     def console(self) -> str:
         """The last lines of the serial port, and what QEMU itself complained about."""
         return (self._reader.serial.text() + self._reader.errors.text()) if self._reader else ""
@@ -121,7 +131,7 @@ class QemuProcess:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
         theirs: dict[str, socket.socket] = {}
         try:
-            for name in ("control", "debug", "serial", *_PORTS):
+            for name in ("control", "debug", "serial", *self._ports):
                 self._ours[name], theirs[name] = socket.socketpair()
             self.command = self._command(theirs)
             with held_back():  # a process must never exist without being known here
@@ -223,7 +233,7 @@ class QemuProcess:
             # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
             command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
         command += ["-device", "virtio-serial-pci"]
-        for name in _PORTS:
+        for name in self._ports:
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.sandbox import (
     FIRST_BYTE_PROGRAM,
     Follower,
+    HasChannels,
     Launcher,
     Machine,
     Migrates,
@@ -28,8 +30,8 @@ COUNTING_S = 1.0
 CONTINUED = Series(Platform.CONTAINER, runtime="runc")
 """The container that is saved and continued: Docker itself calls its checkpoints experimental."""
 
-_KEPT = "/tmp/count"  # where the numbers are written inside
-VM = Spec(machine=MOVING.machine, memory_mib=256)
+_CHANNEL, _KEPT = "count", "/tmp/count"
+VM = Spec(machine=MOVING.machine, memory_mib=256, channels=(_CHANNEL,))
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
 
 
@@ -38,8 +40,7 @@ class Counted:
     """What was counted on either side of a move.
 
     Attributes:
-        before, after: the numbers, in the order in which they came; ``after``: since the order to
-            move.
+        before, after: the numbers, in the order in which they came.
         pause_s: how long a VM ran nowhere.
     """
 
@@ -73,8 +74,19 @@ def moved(launcher: Launcher) -> Counted:
         VmcompareError: it does not start, or the move fails.
     """
     with launcher.open(VM, lambda _: None) as box:
-        box.run(["sh", "-c", f"({_COUNT}) >{_KEPT} 2>/dev/null </dev/null &"])
-        return _moved_while_it_counts(box, "use a VM without a disk")[0]
+        if not isinstance(box, Migrates) or not isinstance(box, HasChannels):
+            raise Unavailable("this kind of instance cannot be moved", "use a VM without a disk")
+        here = box.channel(_CHANNEL)
+        box.run(["sh", "-c", f"({_COUNT}) >{here.path} 2>/dev/null </dev/null &"])
+        time.sleep(COUNTING_S)
+        with box.migrate() as there:
+            time.sleep(COUNTING_S)
+            assert isinstance(there.box, HasChannels)
+            after = there.box.channel(_CHANNEL)
+            # A line may have been cut in two by the move.
+            first, rest = _waiting(here.host), _waiting(after.host)
+    whole, cut = first.rpartition(b"\n")[::2]
+    return Counted(_numbers(whole), _numbers(cut + rest), there.pause_s)
 
 
 def created_again(launcher: Launcher) -> Counted:
@@ -90,20 +102,16 @@ def continued(launcher: Launcher) -> tuple[Counted, str]:
     count = f"({_COUNT}) >{_KEPT} </dev/null &"
     line = f"exec 2>/dev/null\n{count}\nexec {FIRST_BYTE_PROGRAM}"
     with launcher.open(Spec(command=("sh", "-c", line)), lambda _: None) as box:
-        return _moved_while_it_counts(box, "use runc, with CRIU")
-
-
-def _moved_while_it_counts(box: Sandbox, next_step: str) -> tuple[Counted, str]:
-    if not isinstance(box, Migrates):
-        raise Unavailable("this kind of instance cannot be moved while it runs", next_step)
-    time.sleep(COUNTING_S)
-    before = _kept(box)
-    with box.migrate() as there:
-        seen = _kept(there.box)
+        if not isinstance(box, Migrates):
+            raise Unavailable("this kind of container cannot be continued", "use runc, with CRIU")
         time.sleep(COUNTING_S)
-        after = _kept(there.box)
-    goes_on = len(after) > len(seen) and after[: len(before)] == before
-    return Counted(before, after[len(before) :] if goes_on else (), there.pause_s), there.by
+        before = _kept(box)
+        with box.migrate() as there:
+            seen = _kept(there.box)
+            time.sleep(COUNTING_S)
+            after = _kept(there.box)
+            goes_on = len(after) > len(seen) and after[: len(before)] == before
+    return Counted(before, after[len(before) :] if goes_on else ()), there.by
 
 
 def _kept(box: Sandbox) -> tuple[int, ...]:
@@ -119,6 +127,18 @@ def _counted(launcher: Launcher) -> tuple[int, ...]:
         with box.follow(["sh", "-c", _COUNT], lambda piece, _: heard.extend(piece)):
             time.sleep(COUNTING_S)
     return _numbers(bytes(heard).rpartition(b"\n")[0])
+
+
+def _waiting(channel: socket.socket) -> bytes:
+    """What has arrived on a channel by now."""
+    channel.setblocking(False)
+    found = bytearray()
+    try:
+        while piece := channel.recv(1 << 16):
+            found += piece
+    except BlockingIOError:
+        pass
+    return bytes(found)
 
 
 def _numbers(lines: bytes) -> tuple[int, ...]:
