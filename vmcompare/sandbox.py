@@ -48,10 +48,9 @@ class Machine(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What is started, counted and drawn as one thing, from a plan to a figure.
+    """What is started, counted and drawn as one thing; two series are never pooled.
 
-    Two series are never pooled. How warm a start is and which accelerator carries it are no part of
-    a series: they are columns of its rows, and are said beside its name.
+    How warm a start is and which accelerator carries it are columns of its rows.
 
     Attributes:
         machine: the computer that a VM pretends to be (``vm-direct`` on ``pc`` and on ``microvm``
@@ -66,10 +65,7 @@ class Series:
 
     @classmethod
     def of(cls, platform: str, machine: str, runtime: str, layer: str) -> Series:
-        """The series of a row with these columns: the product's runtime is a detail, no series.
-
-        Raises ``ValueError`` where there is no such platform or machine.
-        """
+        """The series of a row with these columns. Raises ``ValueError`` for an unknown name."""
         bare = platform == Platform.CONTAINER and layer == "mechanism"
         return cls(Platform(platform), Machine(machine), runtime if bare else "")
 
@@ -170,17 +166,17 @@ ALPINE = "alpine"  # the image both sides share: one userland, whatever runs it
 
 DEBIAN = "debian"  # a second userland for containers, where this computer can make one
 
+# These three have no agent, so `Sandbox.run` is refused.
 BOOT_SECTOR = "boot-sector"
-"""512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
-message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
+"""512 bytes that print a message (the first word of ``Spec.command``) without an operating system;
+only a VM on ``pc`` starts them."""
 
 OTHER_KERNEL = "other-kernel"
-"""A kernel of ours that is not Linux and prints a message; only ``vm-direct`` on ``pc`` starts it.
-It has no agent either."""
+"""A kernel of ours that is not Linux, prints a message; only ``vm-direct`` on ``pc`` starts it."""
 
 FOREIGN = "foreign"
-"""A Linux kernel for arm64 with the first-byte program for arm64 as its only one. Only
-``vm-direct`` on ``virt`` starts it, and only emulated. It has no agent."""
+"""A Linux kernel for arm64 with the first-byte program for arm64 as its only one; only
+``vm-direct`` on ``virt`` starts it, and only emulated."""
 
 CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
@@ -191,8 +187,8 @@ RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of su
 NETWORK_DRIVERS = tuple(
     f"/lib/modules/{name}.ko" for name in ("failover", "net_failover", "virtio_net")
 )
-"""Where the drivers of its card lie in a guest on a network (:class:`Connects`), in the order in
-which they are loaded. Nothing loads them by itself."""
+"""Drivers of the card of a guest on a network (:class:`Connects`), in the order of loading,
+which is the caller's business."""
 
 DISK_DRIVER = "/lib/modules/virtio_blk.ko"  # in a guest with a disk of its own, ``Spec.disk_mib``
 
@@ -210,11 +206,9 @@ class Spec:
         command: argv of the first program.
         vcpus, memory_mib: processors and memory (MiB) it may use.
         network: whether it has a network (both sides of a comparison, or neither).
+        own_network: where there is a ``network``: one with no other instance in it, removed with
+            this one. A VM's is so in any case.
         runtime: container runtime; empty for the engine's default.
-        own_network: where there is a ``network``: one with no other instance in it, made for this
-            one and removed with it. A VM's is so in any case.
-        channels: names (words) of further channels between a VM and this process, see
-            :class:`HasChannels`. Other launchers refuse them with ``Unavailable``.
         volume: of a container: the absolute path of a volume of its own, which is removed with it.
             Files there lie on the engine's disk, in no layer. Elsewhere that is a common folder.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
@@ -222,13 +216,14 @@ class Spec:
             it runs (virtio-mem), instead of moving a balloon. At its start it has none of it.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
+        channels: of a VM alone: names (words) of further channels to this process, see
+            :class:`HasChannels`.
         disk_mib: of a VM: the size of an empty virtio disk of its own: of ``vm-direct``
             ``/dev/vda``, once :data:`DISK_DRIVER` is loaded, else ``/dev/vdb``. What is flushed
             reaches the disk of this computer, in a file without a name, which goes with the VM.
-            Clones and other launchers refuse with ``Unavailable``.
         ide_disk_mib: the same of a further, IDE disk, ``/dev/sda``; ``vm-direct`` has no driver.
-        counted: whether a VM's processor counts its instructions, see :class:`Counted`: under
-            software emulation, and slower. Other launchers refuse with ``Unavailable``.
+        counted: of a VM alone: whether its processor counts its instructions, see
+            :class:`Counted`: under software emulation, and slower.
     """
 
     image: str = ALPINE
@@ -257,19 +252,14 @@ class Spec:
 
 
 def refuse_what_only_vms_have(spec: Spec) -> None:
-    """Raise ``Unavailable`` where channels are named, instructions are to be counted, or a disk of
-    its own is wanted."""
-    if spec.disk_mib or spec.ide_disk_mib:
-        raise Unavailable("only a virtual machine has a disk of its own", "write to a volume")
-    if spec.counted:
-        raise Unavailable(
-            "only a virtual machine's processor counts its instructions", "count those of a VM"
-        )
-    if spec.channels:
-        raise Unavailable(
-            "only a virtual machine has further channels",
-            "read what a command prints, with follow()",
-        )
+    """Raise ``Unavailable`` where ``spec`` asks for something that only a VM has."""
+    for wanted, what in (
+        (spec.disk_mib or spec.ide_disk_mib, "a disk of its own"),
+        (spec.counted, "a processor that counts its instructions"),
+        (spec.channels, "further channels"),
+    ):
+        if wanted:
+            raise Unavailable(f"only a virtual machine has {what}", "use a virtual machine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +287,10 @@ class ImageFacts:
 
     Attributes:
         digest: ``sha256:…`` of what is booted or run.
-        layers: layer digests (containers) or file digests (VMs), in order.
-        size_bytes: bytes on disk of all of them.
+        size_bytes: bytes on disk of it.
     """
 
     digest: str
-    layers: tuple[str, ...] = ()
     size_bytes: int = 0
 
 
@@ -349,8 +337,6 @@ class Launcher(Protocol):
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """Start an instance; entering returns once its first byte arrived, leaving destroys it.
-
-        The first byte of a clone is its first one after the resume (``RESUMED``).
 
         ``on_event`` sees ``OPEN`` first, then each phase as it ends, also while leaving.
         Raises ``LaunchFailure``, ``WaitTimeout``, ``AbnormalShutdown`` or ``Unavailable``; whatever
@@ -413,7 +399,7 @@ class Packer(Protocol):
     """A launcher whose instances come in a box; an ordinary process has none.
 
     ``added`` is an application put on top of the shared base: absolute path → content. Both raise
-    what ``Launcher.image`` raises, and ``LaunchFailure`` where putting it in fails.
+    what ``Launcher.image`` raises, and ``LaunchFailure`` where that cannot be put in.
     """
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
@@ -445,10 +431,8 @@ class Mover(Protocol):
     """A launcher that can take an image to a second place, with nothing of it there before."""
 
     def move(self, spec: Spec) -> Moved:
-        """Save, load and start once; the way in between is left out. Nothing stays.
-
-        Raises what :meth:`Launcher.open` raises, and ``StorageError`` where there is no room.
-        """
+        """Save, load and start once; nothing stays. Raises as :meth:`Launcher.open` does, and
+        ``StorageError`` where there is no room."""
 
 
 @runtime_checkable
@@ -483,13 +467,11 @@ class Migration:
 
     Attributes:
         box: where it runs now; the one it came from has stopped.
-        took_s: from the order to move until it ran on.
-        pause_s: the part of it in which the instance ran nowhere.
+        pause_s: the time in which the instance ran nowhere.
         by: the program of its own that this took, with its version; empty where there was none.
     """
 
     box: Sandbox
-    took_s: float
     pause_s: float
     by: str = ""
 

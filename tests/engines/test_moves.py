@@ -30,7 +30,7 @@ def test_a_vm_that_moves_keeps_what_it_had_in_memory_and_the_first_place_ends() 
             assert there.box.run(["cat", "/tmp/kept"]).output == b"kept"
             assert there.box.run(["cat", "/proc/sys/kernel/random/boot_id"]).output == boot_id
             assert there.box.host_pids() != box.host_pids()
-            assert 0 < there.pause_s <= there.took_s
+            assert there.pause_s > 0
         with pytest.raises(AbnormalShutdown):
             there.box.run(["true"])
     assert set(psutil.Process().children()) <= before

@@ -34,7 +34,7 @@ def disk(path: Path, clusters: dict[int, bytes], backing: Path | None = None) ->
 def test_an_overlay_is_read_over_the_disk_below(tmp_path: Path) -> None:
     below = disk(tmp_path / "below", {0: b"zero", 3: b"three"})
     above = disk(tmp_path / "above", {3: b"THREE", 5: b"five"}, below)
-    with Qcow2(below) as low, Qcow2(above, low) as high:
+    with Qcow2(above) as high:
         found = {number: content.rstrip(b"\0") for number, content in high.clusters()}
         high.seek(3 * CLUSTER)
         assert high.read(5) == b"THREE"
@@ -44,16 +44,15 @@ def test_an_overlay_is_read_over_the_disk_below(tmp_path: Path) -> None:
 def test_an_overlay_without_what_is_below_is_refused(tmp_path: Path) -> None:
     below = disk(tmp_path / "below", {})
     above = disk(tmp_path / "above", {}, below)
-    with pytest.raises(ValueError, match="not supported"):
+    below.unlink()
+    with pytest.raises(FileNotFoundError):
         Qcow2(above)
-    with Qcow2(below) as low, pytest.raises(ValueError, match="not supported"):
-        Qcow2(below, low)
 
 
 def test_empty_space_of_a_disk_is_not_shipped(tmp_path: Path) -> None:
     content = random.Random(1).randbytes(CLUSTER)
     with Qcow2(disk(tmp_path / "disk", {2: content})) as raw:
-        piece = weigh.disk("disk", raw, 123)
+        piece = weigh.piece("disk", weigh.disk_stream(raw), raw.size, 123)
     assert piece.virtual_bytes == DISK
     assert piece.allocated_bytes == 123
     assert CLUSTER < piece.compressed_bytes < CLUSTER + 1000
@@ -79,7 +78,11 @@ def test_a_packed_disk_is_put_together_again_with_its_holes(tmp_path: Path) -> N
     with Qcow2(disk(tmp_path / "disk", {2: content, 5: b"five"})) as raw:
         sent = weigh.pack(weigh.disk_stream(raw), parcel)
         whole = raw.read(0) + b"".join(iter(lambda: raw.read(CLUSTER), b""))
-        assert sent == parcel.stat().st_size == weigh.disk("disk", raw, 0).compressed_bytes
+        assert (
+            sent
+            == parcel.stat().st_size
+            == weigh.piece("disk", weigh.disk_stream(raw), 0, 0).compressed_bytes
+        )
     with gzip.open(parcel) as stream:
         weigh.write_disk(stream, copy, DISK, CLUSTER)
     assert copy.read_bytes() == whole

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vmcompare.engines.docker import DockerLauncher
-from vmcompare.engines.programs import calls
+from vmcompare.engines.programs import EM_AARCH64, EM_X86_64, calls
 from vmcompare.engines.programs.calls import BUFFER, Call, Result
 from vmcompare.errors import Unavailable
 from vmcompare.experiments.isolation.probes import PROBES
@@ -112,7 +112,7 @@ def test_strings_lie_where_the_program_is_told(machine: str) -> None:
 
 
 def test_every_call_has_the_number_that_its_processor_gives_it() -> None:
-    x86_64, arm64 = calls.NUMBERS["x86_64"], calls.NUMBERS["arm64"]
+    x86_64, arm64 = calls.NUMBERS[EM_X86_64], calls.NUMBERS[EM_AARCH64]
     assert (x86_64["openat"], x86_64["userfaultfd"], arm64["openat"]) == (257, 323, 56)
     assert len(set(x86_64.values())) == len(x86_64)
     assert set(arm64) < set(x86_64)
@@ -121,7 +121,7 @@ def test_every_call_has_the_number_that_its_processor_gives_it() -> None:
 def test_x86_64_has_every_call_of_the_registered_probes() -> None:
     lines = [probe.calls for probe in PROBES.values() if probe.calls]
     named = {call.removeprefix("always ").split()[0] for line in lines for call in line.split("; ")}
-    assert named <= set(calls.NUMBERS["x86_64"])
+    assert named <= set(calls.NUMBERS[EM_X86_64])
 
 
 @pytest.mark.parametrize("sequences", [[], [[]], [[Call("getpid")]] * 3001])

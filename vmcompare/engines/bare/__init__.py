@@ -34,7 +34,7 @@ from vmcompare.engines.commands import (
     one_at_a_time,
     run_to_end,
 )
-from vmcompare.engines.images import alpine
+from vmcompare.engines.images import alpine, cache
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -124,7 +124,7 @@ class BareLauncher(ABC):
     def image(self, spec: Spec) -> ImageFacts:
         self.refuse(spec)
         size = alpine.rootfs_tar().stat().st_size
-        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
+        return ImageFacts(cache.digest(alpine.rootfs_tar()), size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)

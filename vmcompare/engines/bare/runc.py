@@ -136,7 +136,7 @@ class _Container:
                 if child.wait(_CRIU_S):
                     what = "CRIU did not continue the container"
                     raise LaunchFailure(what, go_on, bare.console(printed))
-                took_s = time.perf_counter() - began
+                pause_s = time.perf_counter() - began
                 first = bare.PidHandle(int(pid_file.read_text(encoding="ascii")))
             except (subprocess.TimeoutExpired, LookupError, ValueError, OSError) as error:
                 what = "the container was lost with CRIU"
@@ -144,7 +144,7 @@ class _Container:
             undo.callback(first.close)
             undo.callback(first.end, bare.GRACE_S)
             undo.callback(bare.close_pipes, child)  # first: it ends by that
-            yield Migration(self._sandbox(first, printed), took_s, took_s, f"CRIU {by}")
+            yield Migration(self._sandbox(first, printed), pause_s, f"CRIU {by}")
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
         try:

@@ -276,7 +276,6 @@ def _described(api: APIClient, reference: str) -> ImageFacts | None:
         raise explained(error) from error
     return ImageFacts(
         digest=str(found["Id"]),
-        layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
         size_bytes=int(found["Size"]),
     )
 

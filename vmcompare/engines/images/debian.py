@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare.engines import cleanup
@@ -39,10 +38,6 @@ def rootfs_tar() -> Path:
     program = first_byte.elf(platform.machine())
     key = f"code {cache.code_of(sys.modules[__name__])} {suite} {program.hex()}"
     return cache.get("debian.tar", key, lambda out: _build(tool, suite, program, out))
-
-
-def rootfs_digest() -> str:
-    return cache.digest(rootfs_tar())
 
 
 def _tool() -> str:
@@ -97,7 +92,12 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
 def _copy(source: tarfile.TarFile, target: tarfile.TarFile) -> None:
     """What is userland: no device nodes (an engine makes its own); missing links are added."""
     there = set()
-    for member in _members(source):
+    for member in source:
+        member.name = member.name.removeprefix("./")
+        if member.name in ("", ".") or member.isdev() or member.name.startswith("dev/"):
+            continue
+        if member.islnk():
+            member.linkname = member.linkname.removeprefix("./")
         there.add(member.name)
         target.addfile(member, source.extractfile(member) if member.isreg() else None)
     for name, to in LINKS.items():
@@ -105,12 +105,3 @@ def _copy(source: tarfile.TarFile, target: tarfile.TarFile) -> None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.SYMTYPE, to
             target.addfile(info)
-
-
-def _members(source: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for member in source:
-        member.name = member.name.removeprefix("./")
-        if member.islnk():
-            member.linkname = member.linkname.removeprefix("./")
-        if member.name not in ("", ".") and not (member.isdev() or member.name.startswith("dev/")):
-            yield member

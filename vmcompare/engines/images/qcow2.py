@@ -26,41 +26,48 @@ _OVERLAY_CLUSTER_BITS = 16  # 64 KiB: the default of `qemu-img create`
 class Qcow2(io.RawIOBase):
     """The disk inside a qcow2 file as a read-only, seekable stream.
 
-    ``backing`` is the disk an overlay lies over, which must have clusters of the same size and
-    stays the caller's to close; the path in the overlay's header is not followed.
+    What an overlay lies over is opened, and closed, with it: ``paths`` are all its files, the
+    lowest first.
 
-    Raises ``ValueError`` where it is no qcow2 file, has features this reader lacks, or an overlay's
-    ``backing`` is missing or does not fit; ``OSError`` where the file cannot be read.
+    Raises ``ValueError`` where it is no qcow2 file, or has features this reader lacks; ``OSError``
+    where a file cannot be read.
     """
 
-    def __init__(self, path: Path, backing: Qcow2 | None = None) -> None:
+    def __init__(self, path: Path) -> None:
+        self._backing: Qcow2 | None = None
         self._file = path.open("rb")
         try:
-            header = _header(self._file)
-        except ValueError:
-            self._file.close()
+            self._read_header()
+        except BaseException:
+            self.close()
             raise
-        version, bits = header[1], header[4]
-        self.size: int = header[5]
-        crypt, l1_size, l1_offset = header[6], header[7], header[8]
-        features = int.from_bytes(self._file.read(8), "big") if version >= 3 else 0
-        fits = bool(header[2]) == (backing is not None) and (
-            backing is None or backing.cluster_bytes == 1 << bits
-        )
-        if version not in (2, 3) or not fits or crypt or features & ~_DIRTY_BIT:
-            self._file.close()
-            raise ValueError("this qcow2 file uses features that are not supported here")
-        self._backing = backing
-        self._bits: int = bits
-        self._cluster: int = 1 << bits
-        self._file.seek(l1_offset)
-        self._l1 = struct.unpack(f">{l1_size}Q", self._file.read(8 * l1_size))
+        below = self._backing.paths if self._backing else ()
+        self.paths: tuple[Path, ...] = (*below, path)
         self._position: int = 0
         self._l2 = lru_cache(None)(self._read_l2)
         self._get = lru_cache(256)(self._read_cluster)
 
+    def _read_header(self) -> None:
+        _, version, name_at, name_length, bits, size, crypt, l1_size, l1_at, *_ = _header(
+            self._file
+        )
+        features = int.from_bytes(self._file.read(8), "big") if version >= 3 else 0
+        if name_at:
+            self._file.seek(name_at)
+            self._backing = Qcow2(Path(os.fsdecode(self._file.read(name_length))))
+        fits = self._backing is None or self._backing.cluster_bytes == 1 << bits
+        if version not in (2, 3) or not fits or crypt or features & ~_DIRTY_BIT:
+            raise ValueError("this qcow2 file uses features that are not supported here")
+        self.size: int = size
+        self._bits: int = bits
+        self._cluster: int = 1 << bits
+        self._file.seek(l1_at)
+        self._l1 = struct.unpack(f">{l1_size}Q", self._file.read(8 * l1_size))
+
     def close(self) -> None:
         self._file.close()
+        if self._backing is not None:
+            self._backing.close()
         super().close()
 
     def readable(self) -> bool:

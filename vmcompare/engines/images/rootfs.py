@@ -7,8 +7,8 @@ import io
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vmcompare.engines.images.qcow2 import Qcow2
 from vmcompare.errors import Unavailable
@@ -22,39 +22,19 @@ _BUFFER = 1 << 16
 _NS_PER_S = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One directory, file or symbolic link.
+def entries(
+    disk: Path | Qcow2, left_out: tuple[str, ...] = LEFT_OUT
+) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Every directory, file and symbolic link of an ext4 disk, parents first, sorted, as in a tar.
 
-    Attributes:
-        path: relative, without a leading slash.
-        mode: type and permission bits, as in ``st_mode``.
-        mtime: seconds since 1970.
-        inode: files with the same number are hard links of each other.
-        data: a file's content; a symbolic link's target.
-    """
-
-    path: str
-    mode: int
-    uid: int
-    gid: int
-    mtime: int
-    inode: int
-    data: bytes = b""
-
-
-def entries(disk: Path | Qcow2, left_out: tuple[str, ...] = LEFT_OUT) -> Iterator[Entry]:
-    """Every directory, regular file and symbolic link of an ext4 disk, parents first, sorted.
+    So a further hard link of a file names the first one. A file's content stands beside it.
 
     Args:
         disk: a qcow2 file that holds an ext4 file system without a partition table; or one that was
             opened already (it stays open).
         left_out: paths that are skipped with all that lies in them.
 
-    Raises:
-        Unavailable: the ext4 reader is not installed.
-        ValueError: not a qcow2 file this package can read.
-        OSError: the disk cannot be read.
+    Raises ``Unavailable`` where the ext4 reader is not installed, and as :class:`Qcow2` does.
     """
     try:
         import pyfsext
@@ -69,43 +49,45 @@ def entries(disk: Path | Qcow2, left_out: tuple[str, ...] = LEFT_OUT) -> Iterato
         stream = io.BufferedReader(raw, _BUFFER)
         volume.open_file_object(stream)
         try:
-            yield from _walk(volume.root_directory, "", left_out)
+            yield from _walk(volume.root_directory, "", left_out, {})
         finally:
             volume.close()
             stream.detach()  # or it would close the disk with itself
 
 
-def _walk(directory: object, prefix: str, left_out: tuple[str, ...]) -> Iterator[Entry]:
-    children = directory.sub_file_entries  # type: ignore[attr-defined]  # pyfsext has no types
-    for child in sorted(children, key=lambda child: str(child.name)):
+def _walk(
+    directory: Any, prefix: str, left_out: tuple[str, ...], seen: dict[int, str]
+) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    for child in sorted(directory.sub_file_entries, key=lambda child: str(child.name)):
         path = prefix + child.name
         if path in left_out:
             continue
-        kind, data = stat.S_IFMT(child.file_mode), b""
-        if kind == stat.S_IFREG:
-            data = _content(child, path)
-        elif kind == stat.S_IFLNK:
-            data = child.symbolic_link_target.encode()
-        elif kind != stat.S_IFDIR:
-            continue
-        yield Entry(
-            path=path,
-            mode=child.file_mode,
-            uid=child.owner_identifier,
-            gid=child.group_identifier,
-            mtime=child.get_modification_time_as_integer() // _NS_PER_S,
-            inode=child.inode_number,
-            data=data,
-        )
+        info, data = tarfile.TarInfo(path), b""
+        info.mode = stat.S_IMODE(child.file_mode)
+        info.uid, info.gid = child.owner_identifier, child.group_identifier
+        info.mtime = child.get_modification_time_as_integer() // _NS_PER_S
+        kind = stat.S_IFMT(child.file_mode)
         if kind == stat.S_IFDIR:
-            yield from _walk(child, path + "/", left_out)
+            info.type = tarfile.DIRTYPE
+        elif kind == stat.S_IFLNK:
+            info.type, info.linkname = tarfile.SYMTYPE, child.symbolic_link_target
+        elif kind != stat.S_IFREG:
+            continue
+        elif first := seen.get(child.inode_number):
+            info.type, info.linkname = tarfile.LNKTYPE, first
+        else:
+            seen[child.inode_number] = path
+            data = _content(child, path)
+            info.size = len(data)
+        yield info, data
+        if info.isdir():
+            yield from _walk(child, path + "/", left_out, seen)
 
 
-def _content(entry: object, path: str) -> bytes:
-    size: int = entry.size  # type: ignore[attr-defined]
+def _content(entry: Any, path: str) -> bytes:
     data = bytearray()
-    while len(data) < size:
-        piece: bytes = entry.read_buffer(size - len(data))  # type: ignore[attr-defined]
+    while len(data) < entry.size:
+        piece: bytes = entry.read_buffer(entry.size - len(data))
         if not piece:
             raise OSError(f"the disk ends in the middle of /{path}")
         data += piece
@@ -117,22 +99,9 @@ def write_tar(disk: Path, first_byte: bytes, out: Path) -> None:
 
     The same disk gives the same bytes. Raises what :func:`entries` raises.
     """
-    seen: dict[int, str] = {}
     with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
-        for entry in entries(disk):
-            info = tarfile.TarInfo(entry.path)
-            info.mode, info.uid, info.gid = stat.S_IMODE(entry.mode), entry.uid, entry.gid
-            info.mtime = entry.mtime
-            if stat.S_ISDIR(entry.mode):
-                info.type = tarfile.DIRTYPE
-            elif stat.S_ISLNK(entry.mode):
-                info.type, info.linkname = tarfile.SYMTYPE, entry.data.decode()
-            elif entry.inode in seen:
-                info.type, info.linkname = tarfile.LNKTYPE, seen[entry.inode]
-            else:
-                seen[entry.inode] = entry.path
-                info.size = len(entry.data)
-            tar.addfile(info, io.BytesIO(entry.data) if info.size else None)
+        for info, data in entries(disk):
+            tar.addfile(info, io.BytesIO(data))
         info = tarfile.TarInfo(FIRST_BYTE_PROGRAM.lstrip("/"))
         info.mode, info.size = 0o755, len(first_byte)
         tar.addfile(info, io.BytesIO(first_byte))

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,11 +31,6 @@ def files(name: str, *paths: Path) -> Piece:
     size = sum(path.stat().st_size for path in paths)
     pieces = itertools.chain.from_iterable(chunks(path) for path in paths)
     return piece(name, pieces, size, sum(allocated(path) for path in paths))
-
-
-def disk(name: str, raw: Qcow2, allocated_bytes: int) -> Piece:
-    """A whole disk, as :func:`disk_stream` has it."""
-    return piece(name, disk_stream(raw), raw.size, allocated_bytes)
 
 
 _NUMBER_BYTES = 8
@@ -68,21 +63,26 @@ def write_disk(stream: BinaryIO | gzip.GzipFile, path: Path, size: int, cluster_
 
 def pack(stream: Iterable[bytes], path: Path) -> int:
     """Write a stream compressed, as every piece is weighed; its size in bytes."""
-    packer, sent = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS), 0
     with path.open("wb") as out:
-        for chunk in stream:
-            sent += out.write(packer.compress(chunk))
-        return sent + out.write(packer.flush())
+        return sum(out.write(part) for part in _packed(stream))
 
 
 def piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Piece:
     """A stream, weighed: ``virtual`` and ``stored`` are its bytes inside, and on this disk."""
-    sha, packer, sent = hashlib.sha256(), zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS), 0
-    for chunk in stream:
-        sha.update(chunk)
-        sent += len(packer.compress(chunk))
-    sent += len(packer.flush())
+    sha = hashlib.sha256()
+    sent = sum(len(part) for part in _packed(stream, sha.update))
     return Piece(name, f"sha256:{sha.hexdigest()}", virtual, stored, sent)
+
+
+def _packed(
+    stream: Iterable[bytes], see: Callable[[bytes], None] = lambda _: None
+) -> Iterator[bytes]:
+    """``see`` is shown each part before it is compressed."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS)
+    for chunk in stream:
+        see(chunk)
+        yield packer.compress(chunk)
+    yield packer.flush()
 
 
 def chunks(path: Path) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from vmcompare.engines.programs import (
     BODY_ADDRESS,
     EM_AARCH64,
     EM_X86_64,
+    MACHINES,
     a64,
     choice,
     static_program,
@@ -110,24 +111,19 @@ def elf(machine: str, sequences: Sequence[Sequence[Call]]) -> bytes:
                     strings += argument + b"\0"
                 else:
                     values[position] = argument & (1 << 64) - 1
-            table += struct.pack("<8Q", _number(machine, call.name), flags, *values)
+            if not has(machine, [call]):
+                raise Unavailable(
+                    f"the processor {machine!r} has no system call {call.name}",
+                    "leave it out there",
+                )
+            name = call.name if isinstance(call.name, int) else NUMBERS[number][call.name]
+            table += struct.pack("<8Q", name, flags, *values)
     return static_program(number, code + table + bytes(strings))
 
 
 def has(machine: str, sequence: Sequence[Call]) -> bool:
-    numbers = NUMBERS.get(machine.lower(), {})
+    numbers = NUMBERS.get(MACHINES.get(machine.lower(), 0), {})
     return all(isinstance(call.name, int) or call.name in numbers for call in sequence)
-
-
-def _number(machine: str, name: str | int) -> int:
-    if isinstance(name, int):
-        return name
-    try:
-        return NUMBERS[machine.lower()][name]
-    except KeyError:
-        raise Unavailable(
-            f"the processor {machine!r} has no system call {name}", "leave it out there"
-        ) from None
 
 
 def decode(output: bytes, count: int) -> tuple[int, ...]:
@@ -177,13 +173,8 @@ _ARM64: Mapping[str, int] = {
     "perf_event_open": 241, "open_by_handle_at": 265, "setns": 268, "memfd_create": 279,
     "bpf": 280, "userfaultfd": 282,
 }  # fmt: skip
-NUMBERS: Mapping[str, Mapping[str, int]] = {
-    "x86_64": _X86_64,
-    "amd64": _X86_64,
-    "aarch64": _ARM64,
-    "arm64": _ARM64,
-}
-"""``platform.machine()`` in small letters → the numbers of the system calls that the course makes.
+NUMBERS = {EM_X86_64: _X86_64, EM_AARCH64: _ARM64}
+"""ELF machine number → the numbers of the system calls that the course makes.
 
 Sources: Linux 6.18, ``arch/x86/entry/syscalls/syscall_64.tbl`` and ``scripts/syscall.tbl`` (arm64).
 """

@@ -3,8 +3,8 @@
 One start, from the call to the first byte, is read in five files: ``launcher.py`` (``open``),
 ``accel.py`` and ``binary.py`` (with what: found once for all starts of a launcher), ``boots.py``
 (what is booted) and ``process.py`` (QEMU, and what is heard of it). Then ``guest.py`` obeys the
-sandbox's caller. A clone goes through ``snapshot.py`` as well; ``disks.py`` and ``contents.py``
-make and weigh images.
+sandbox's caller, by ``agent.py``. A clone goes through ``moving.py`` as well; ``disks.py`` makes
+and weighs images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def probe() -> Availability:
         details.append(("qemu", version))
         choice = accel.choose(qemu)
         details.append(("accelerator", choice.accel))
-        details += [(f"rejected {trial.accel}", trial.why) for trial in choice.rejected]
+        details += [(f"rejected {name}", why) for name, why in choice.rejected]
         alpine.sources()
     except Unavailable as error:
         return Availability(False, version, error.what, error.next_step, tuple(details))

