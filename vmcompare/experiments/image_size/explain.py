@@ -94,7 +94,7 @@ def copy_up(view: View) -> Iterator[Row]:
                 yield {
                     "what": COPIED[phase].format(path=path),
                     "bytes": f"{column.medians()[phase]:,.0f}",
-                    "provenance": column.provenance,
+                    "shown": column.provenance,
                 }
 
 
@@ -121,7 +121,7 @@ def sizes_by_kind(view: View) -> Iterator[Row]:
             "size": name,
             **{label: "–" if value is None else size(value) for label, value in weighed.items()},
             "vm ÷ container": ratio(times) if times else "–",
-            "provenance": provenance,
+            "shown": provenance,
         }
 
 
@@ -135,7 +135,7 @@ def real_images(view: View) -> Iterator[Row]:
                 "image": f"ours: {column.series.label}",
                 "sent": size(column.median.estimate),
                 "date": "–",
-                "provenance": column.provenance,
+                "shown": column.provenance,
             }
     for figure in load_figures():
         if figure.metric == "image_download" and figure.checked:
@@ -143,7 +143,7 @@ def real_images(view: View) -> Iterator[Row]:
                 "image": figure.system,
                 "sent": size(float(figure.value)),
                 "date": figure.conditions,
-                "provenance": f"literature: {figure.short}",
+                "shown": f"literature: {figure.short}",
             }
 
 
