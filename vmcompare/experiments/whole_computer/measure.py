@@ -9,6 +9,7 @@ noise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -78,12 +79,8 @@ def hardware(box: Sandbox) -> Hardware:
         done = box.run(["cat", path])
         return done.output.decode(errors="replace").strip() if done.exit_code == 0 else ""
 
-    cpu = {
-        name.strip(): value.strip()
-        for name, _, value in (
-            line.partition(":") for line in reversed(read("/proc/cpuinfo").splitlines())
-        )
-    }
+    pairs = re.findall(r"^(.*?)[ \t]*:[ \t]*(.*?)[ \t]*$", read("/proc/cpuinfo"), re.MULTILINE)
+    cpu = dict(reversed(pairs))  # of the first processor
     flags = cpu.get("flags", "").split()
     numbers = [line.split()[1] for line in read("/proc/bus/pci/devices").splitlines()]
     return {
