@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.units import MIB, ratio, size
+from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import View, absent, failures, mixed
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.image_size.measure import (
@@ -179,10 +179,10 @@ def transfer(view: View) -> WhatIf:
 
 def duration(value_s: float) -> str:
     """A duration in the unit that suits it, up to days, three significant figures."""
-    for unit, factor in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+    for unit, factor in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
         if value_s >= factor:
             return f"{ratio(value_s / factor).rstrip('×')} {unit}"
-    return f"{ratio(value_s * 1000).rstrip('×')} ms"
+    return seconds(value_s)
 
 
 # ---- outcomes -----------------------------------------------------------------------------------

@@ -221,8 +221,7 @@ def _kernel_of_containers(run: Run) -> Iterator[Measurement]:
     found = [one for name, one in run.readings.items() if name.startswith("container")]
     host = run.readings.get("host")
     if not found:
-        why = run.why.get("container A", "no container answered")
-        yield from (failed(row, why) for row in (release, boot_id, hidden))
+        yield from (failed(row, run.why["container A"]) for row in (release, boot_id, hidden))
         return
     in_hidden = hidden_vm(host, found)
     # In a hidden VM its kernel is the host's, and the containers are all there is to ask.
