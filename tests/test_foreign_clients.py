@@ -68,6 +68,6 @@ def test_papermill_chooses_rounds_and_mode(private_places: Path) -> None:
     [given] = [c for c in cells if "injected-parameters" in c.metadata.get("tags", ())]
     assert given.source.splitlines()[-2:] == ["rounds = 2", 'mode = "replay"']
     said = str([output for cell in cells for output in cell.outputs])
-    assert "replay was chosen" in said
+    assert "only recordings are shown here" in said
     assert "This session replays recordings" in said
     assert not list(private_places.rglob("*.jsonl"))

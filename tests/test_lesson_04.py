@@ -24,7 +24,7 @@ def test_without_being_asked_it_measures_and_says_that_one_round_is_too_few(
     assert f"measured · run {own}" in page
     assert "Few runs, which limit a verdict" in page
     assert "not measured here" in page
-    assert "replay was chosen" in page
+    assert "only recordings are shown here" in page
 
 
 @pytest.mark.slow

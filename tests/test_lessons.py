@@ -307,7 +307,7 @@ def test_with_docker_and_qemu_its_figures_are_measured(notebook: Path, tmp_path:
         and notebook.stem != MEASURES_ALL
         and set(SLOW) & {p for p in lesson.platforms if p.value not in expected}
     ):
-        assert "replay was chosen" in page.text
+        assert "only recordings are shown here" in page.text
 
 
 @lessons(ON_ONE_EXPERIMENT)

@@ -8,7 +8,7 @@ from planted import row
 
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import by_hand
-from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
+from vmcompare.experiments.shared_kernel.measure import INSTANCES, PHASES
 
 FACTS: Mapping[str, tuple[str, bool]] = {
     "container_kernel_release_is_hosts": ("container", True),

@@ -63,7 +63,7 @@ def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     for picture in asked.figures(FIGURES.values()):
         assert "planted" in picture.caption.lower()
     for table in asked.tables(TABLES.values()):
-        assert "provenance" in table
+        assert "shown" in table
     assert all(model.placeholders for model, _ in asked.whatifs(WHATIFS.values(), most=21))
     asked.outcomes(OUTCOMES)
 
@@ -83,7 +83,7 @@ def test_sizes_of_two_runs_are_not_made_into_a_ratio(views: Mapping[str, View]) 
 def test_mixed_provenance_is_said_at_every_bar_and_column(views: Mapping[str, View]) -> None:
     assert "container · measured" in FIGURES["contents"](views["mixed"]).alt
     assert "vm (q35) · recorded" in TABLES["sizes"](views["mixed"]).columns
-    assert set(TABLES["sizes"](views["mixed"])["provenance"]) == {"measured and recorded"}
+    assert set(TABLES["sizes"](views["mixed"])["shown"]) == {"measured and recorded"}
 
 
 def test_what_failed_is_counted_in_the_caption(views: Mapping[str, View]) -> None:
@@ -112,5 +112,5 @@ def test_images_in_daily_use_stand_below_ours(views: Mapping[str, View]) -> None
     table = TABLES["real"](views["full"])
     assert list(table["image"][:2]) == ["ours: container", "ours: vm (q35)"]
     assert list(table["sent"][:2]) == ["10.0 MiB", "60.0 MiB"]
-    assert table["provenance"][2:].str.startswith("literature").all()
+    assert table["shown"][2:].str.startswith("literature").all()
     assert table["date"][2:].str.fullmatch(r"20\d\d-\d\d-\d\d").all()

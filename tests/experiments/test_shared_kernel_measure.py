@@ -15,7 +15,7 @@ from vmcompare.engines.programs import not_linux
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import by_hand
-from vmcompare.experiments.shared_kernel.instances import (
+from vmcompare.experiments.shared_kernel.measure import (
     PHASES,
     SLEEPERS,
     Reading,

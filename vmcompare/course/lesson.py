@@ -431,7 +431,7 @@ class Lesson(Steps):
         return Tasks(self.number, exercises, questions, lambda: self.view, page.name_of(self))
 
 
-_REPLAY = "replay was chosen"
+_REPLAY = "only recordings are shown here"
 _FOLD = Markup(
     '<details class="vmc-more"><summary>What could be measured where this page was made</summary>'
     "{}</details>"

@@ -215,7 +215,7 @@ class DockerLauncher:
         with self._lock:
             if name not in self._images:
                 maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
-                tag = maker.rootfs_digest().removeprefix("sha256:")[:12] if maker else ""
+                tag = cache.digest(maker.rootfs_tar()).removeprefix("sha256:")[:12] if maker else ""
                 reference = f"{REPOSITORIES}/{name}:{tag}" if maker else name
                 found = _described(client.api, reference)
                 if found is None and maker:

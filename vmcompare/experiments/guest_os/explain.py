@@ -112,24 +112,20 @@ def parts(view: View) -> Picture:
 @explained.figure("sizes")
 def sizes(view: View) -> Picture:
     """What a VM is given (``-m``) against what the host pays, just booted and aged."""
-    found = view.columns(PSS, phase="size")
-    ages = {age: view.columns(PSS, phase=age) for age in ("fresh", "aged")}
-    shown = [*found, *ages["fresh"], *ages["aged"]]
-    if not shown:
+    found = [
+        (p, column) for p in ("size", "fresh", "aged") for column in view.columns(PSS, phase=p)
+    ]
+    if not found:
         raise absent("virtual machine of several sizes")
+    shown = [column for _, column in found]
     both = mixed(shown)
     drawn = [Line(None, "paid = given", drawn=((0, 0), (1024, 1024 * MIB)), dashed=True)]
-    for column in found:
-        points = _points(column, "mem_limit_mib")
-        label = f"{column.label(mixed=both)}, just booted"
-        medians = column.medians("mem_limit_mib")
-        drawn.append(Line(column.series, label, points, tuple(sorted(medians.items()))))
-    for age, others in ages.items():
-        for column in others:
-            points = _points(column, "mem_limit_mib")
-            label = f"{column.label(mixed=both)}, {'aged' if age == 'aged' else 'just booted'}"
-            note = size(column.median.estimate)
-            drawn.append(Line(column.series, label, points, note=note, hollow=age == "aged"))
+    for phase, column in found:
+        points, old = _points(column, "mem_limit_mib"), phase == "aged"
+        label = f"{column.label(mixed=both)}, {'aged' if old else 'just booted'}"
+        medians = sorted(column.medians("mem_limit_mib").items()) if phase == "size" else ()
+        note = "" if phase == "size" else size(column.median.estimate)
+        drawn.append(Line(column.series, label, points, tuple(medians), note, hollow=old))
     return lines(
         "MiB on the host for one VM",
         drawn,
@@ -154,30 +150,26 @@ def numbers(view: View) -> Iterator[Row]:
         column = fit.column.same_in(columns)
         return size(column.median.estimate) if column else ""
 
-    def slope(fit: Fit | None) -> str:
-        return size(fit.each.estimate) if fit else ""
+    def cached(fit: Fit) -> str:
+        line = fits.of_column(cache, fit.column)
+        return size(line.each.estimate) if line else ""
 
     def daemons(fit: Fit) -> str:
         held = fits.daemons_bytes(view, fit.column.run_id) if fit.is_docker else {}
         return size(held[0]) if 0 in held else ""
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
-        ("one more", "what each further instance adds", slope),
+        ("one more", "what each further instance adds", lambda fit: size(fit.each.estimate)),
         ("fixed part", "there once, with the first", lambda fit: size(fit.fixed.estimate)),
         ("daemons", "Docker’s, before any container", daemons),
         ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
         ("aged", "that VM after it has read a lot", lambda fit: median(fit, aged)),
-        (
-            "code cache",
-            f"of one more, under {EMULATION}",
-            lambda fit: slope(fits.of_column(cache, fit.column)),
-        ),
+        ("code cache", f"of one more, under {EMULATION}", cached),
     )
     for name, counts, cell in named:
-        cells = {fit.column.label(mixed=both): cell(fit) for fit in found}
-        if any(cells.values()):
-            filled = {label: words or "–" for label, words in cells.items()}
-            yield {"number": name, "what it counts": counts, **filled}
+        cells = {fit.column.label(mixed=both): cell(fit) or "–" for fit in found}
+        if {*cells.values()} != {"–"}:
+            yield {"number": name, "what it counts": counts, **cells}
 
 
 @explained.values("numbers", "table")
@@ -200,14 +192,10 @@ def application(view: View) -> WhatIf:
             "no run has ramps of both containers and virtual machines",
             "measure both in one run, or load a recording of it",
         )
-    drawn = [
-        Curve(
-            fit.series,
-            fit.column.label(mixed=False),
-            [_times(fit, base, mib) for mib in APPLICATION_MIB],
-        )
-        for fit in (base, *others)
-    ]
+    drawn = []
+    for fit in (base, *others):
+        times = [_times(fit, base, mib) for mib in APPLICATION_MIB]
+        drawn.append(Curve(fit.series, fit.column.label(mixed=False), times))
 
     def draw(mib: float) -> Picture:
         picture = curves(

@@ -241,13 +241,10 @@ def measure(context: Context) -> Iterator[Measurement]:
             else:
                 try:
                     ramp.grow(n, stack, context)
-                    if ramp.size_mib:
-                        yield _paid(row, ramp)
-                    else:
-                        yield from _rows(row, ramp, managed)
-                        if last and ramp.series.platform is Platform.VM:
-                            old = replace(ramp.row, phase="aged")
-                            yield from or_failed(_aged(old, ramp), old)
+                    yield from _rows(row, ramp, managed)
+                    if last and ramp.series.platform is Platform.VM:
+                        old = replace(ramp.row, phase="aged")
+                        yield from or_failed(_aged(old, ramp), old)
                 except FAILURES as problem:
                     ended = str(problem)
                     # What cannot be seen or read from here would fail again.
@@ -266,10 +263,9 @@ def measure(context: Context) -> Iterator[Measurement]:
 def plan(context: Context) -> Iterator[Ramp]:
     """Per block each ramp and each size once, shuffled by the context's seed."""
     chance = random.Random(context.seed)
-    wanted: list[tuple[Series, Sequence[int], int | None]] = [
-        *((series, ns, None) for series, ns in RAMPS.items()),
-        *((SIZED, (1,), mib) for mib in SIZES_MIB),
-    ]
+    wanted: list[tuple[Series, Sequence[int], int | None]]
+    wanted = [(series, ns, None) for series, ns in RAMPS.items()]
+    wanted += [(SIZED, (1,), mib) for mib in SIZES_MIB]
     for block in range(context.rounds):
         things = [(found, *w) for w in wanted if (found := context.launcher(w[0]))]
         chance.shuffle(things)
@@ -277,12 +273,10 @@ def plan(context: Context) -> Iterator[Ramp]:
             yield Ramp(launcher, series, block, order, ns, mib)
 
 
-def _paid(row: Measurement, ramp: Ramp) -> Measurement:
-    return filled(row, float(sum(map(paid_bytes, ramp.weights))))
-
-
 def _rows(row: Measurement, ramp: Ramp, managed: Managed) -> Iterator[Measurement]:
-    yield _paid(row, ramp)
+    yield filled(row, float(sum(map(paid_bytes, ramp.weights))))
+    if ramp.size_mib:
+        return
     managing = float(sum(map(overhead_bytes, ramp.weights)))
     yield filled(row, managing, metric="overhead_bytes")
     if not ramp.is_vm:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.units import MIB, ratio, size
+from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import View, absent, failures, mixed
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.image_size.measure import (
@@ -94,7 +95,7 @@ def copy_up(view: View) -> Iterator[Row]:
                 yield {
                     "what": COPIED[phase].format(path=path),
                     "bytes": f"{column.medians()[phase]:,.0f}",
-                    "provenance": column.provenance,
+                    "shown": column.provenance,
                 }
 
 
@@ -121,7 +122,7 @@ def sizes_by_kind(view: View) -> Iterator[Row]:
             "size": name,
             **{label: "–" if value is None else size(value) for label, value in weighed.items()},
             "vm ÷ container": ratio(times) if times else "–",
-            "provenance": provenance,
+            "shown": provenance,
         }
 
 
@@ -135,7 +136,7 @@ def real_images(view: View) -> Iterator[Row]:
                 "image": f"ours: {column.series.label}",
                 "sent": size(column.median.estimate),
                 "date": "–",
-                "provenance": column.provenance,
+                "shown": column.provenance,
             }
     for figure in load_figures():
         if figure.metric == "image_download" and figure.checked:
@@ -143,7 +144,7 @@ def real_images(view: View) -> Iterator[Row]:
                 "image": figure.system,
                 "sent": size(float(figure.value)),
                 "date": figure.conditions,
-                "provenance": f"literature: {figure.short}",
+                "shown": f"literature: {figure.short}",
             }
 
 
@@ -157,18 +158,18 @@ def transfer(view: View) -> WhatIf:
         f"The first time, to {NODES} computers": COMPRESSED,
         f"An update, to {NODES} computers": UPDATE,
     }
-    # Of the ways to share a base only the backing file is modelled, as everybody has it.
-    shown = {
-        title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
-        for title, dots in _panels(view, titles).items()
-    }
+    panels = _panels(view, titles)
 
     def at(dot: Dot, link_mbit_s: float) -> Dot:
         value_s = NODES * 8 * dot.value / (link_mbit_s * 1e6)
         return replace(dot, value=value_s, text=duration(value_s))
 
+    # Of the ways to share a base only the backing file is modelled, as everybody has it.
     return sliding_dots(
-        lambda link: {title: [at(dot, link) for dot in dots] for title, dots in shown.items()},
+        lambda link: {
+            title: [at(d, link) for d in dots if not d.hollow or d.series.platform is Platform.VM]
+            for title, dots in panels.items()
+        },
         [float(f"{10 ** (step / 5):.2g}") for step in range(21)],
         start=LINK_MBIT_S,
         said="A connection of {:g} Mbit/s.",
@@ -178,33 +179,26 @@ def transfer(view: View) -> WhatIf:
 
 def duration(value_s: float) -> str:
     """A duration in the unit that suits it, up to days, three significant figures."""
-    for unit, factor in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+    for unit, factor in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
         if value_s >= factor:
             return f"{ratio(value_s / factor).rstrip('×')} {unit}"
-    return f"{ratio(value_s * 1000).rstrip('×')} ms"
+    return seconds(value_s)
 
 
 # ---- outcomes -----------------------------------------------------------------------------------
 
 
-@explained.outcome("container_mib", Platform.CONTAINER)
-def _container_mib(view: View) -> float | None:
-    found = view.columns("image_bytes", platform=Platform.CONTAINER, phase=COMPRESSED)
+def _container_mib(view: View, phase: str) -> float | None:
+    found = view.columns("image_bytes", platform=Platform.CONTAINER, phase=phase)
     return found[0].median.estimate / MIB if found else None
 
 
-@explained.outcome("update_mib", Platform.CONTAINER)
-def _update_mib(view: View) -> float | None:
-    found = view.columns("image_bytes", platform=Platform.CONTAINER, phase=UPDATE)
-    return found[0].median.estimate / MIB if found else None
+explained.outcome("container_mib", Platform.CONTAINER)(partial(_container_mib, phase=COMPRESSED))
+explained.outcome("update_mib", Platform.CONTAINER)(partial(_container_mib, phase=UPDATE))
 
 
 @explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
-def _compressed_vm_over_container(view: View) -> float | None:
-    return _vm_over_container(view, COMPRESSED)
-
-
-def _vm_over_container(view: View, phase: str) -> float | None:
+def _vm_over_container(view: View, phase: str = COMPRESSED) -> float | None:
     """Within one run: bytes are exact, but images differ from run to run."""
     above, below = (
         {c.run_id: c.median.estimate for c in view.columns("image_bytes", platform=p, phase=phase)}

@@ -29,13 +29,11 @@ from vmcompare.evidence.units import MIB
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, failed, filled
 from vmcompare.sandbox import (
     FIRST_BYTE_PROGRAM,
-    Completed,
     FileFact,
     Launcher,
     Layered,
     Machine,
     Packer,
-    Parcel,
     Piece,
     Platform,
     Sandbox,
@@ -195,21 +193,20 @@ def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Pl
         broken.add(platform)
         yield failed(row, str(problem), phase=first)
         return
-    for phase, size_bytes in _sums(parcel, occasion, platform):
-        yield filled(row, float(size_bytes), phase=phase)
-
-
-def _sums(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
     if occasion == "whole":
-        yield VIRTUAL, sum(piece.virtual_bytes for piece in parcel.whole)
-        yield ALLOCATED, sum(piece.allocated_bytes for piece in parcel.whole)
-        yield COMPRESSED, _sent(parcel.whole)
-        return
-    yield occasion, _sent(parcel.again)
-    if parcel.thin:
-        yield f"{occasion}-{SHARED[platform]}", _sent(parcel.thin)
-    if occasion == SECOND:
-        yield UNIQUE, sum(piece.allocated_bytes for piece in parcel.thin or parcel.again)
+        sums = {
+            VIRTUAL: sum(piece.virtual_bytes for piece in parcel.whole),
+            ALLOCATED: sum(piece.allocated_bytes for piece in parcel.whole),
+            COMPRESSED: _sent(parcel.whole),
+        }
+    else:
+        sums = {occasion: _sent(parcel.again)}
+        if parcel.thin:
+            sums[f"{occasion}-{SHARED[platform]}"] = _sent(parcel.thin)
+        if occasion == SECOND:
+            sums[UNIQUE] = sum(piece.allocated_bytes for piece in parcel.thin or parcel.again)
+    for phase, size_bytes in sums.items():
+        yield filled(row, float(size_bytes), phase=phase)
 
 
 def _sent(pieces: tuple[Piece, ...]) -> int:
@@ -220,7 +217,9 @@ def _copy_up(context: Context) -> Rows:
     launcher, spec = context.launchers[Platform.CONTAINER], _spec(Platform.CONTAINER)
     row = _row(launcher, Platform.CONTAINER, "part_bytes")
     try:
-        base = _largest(_packer(launcher).contents(spec, {}))
+        files = _packer(launcher).contents(spec, {})
+        userland = (file for file in files if category(file.path) not in ONLY_VM)
+        base = max(userland, key=lambda file: file.size_bytes)
         row = replace(row, text=base.path)
         with launcher.open(spec, context.on_event) as box:
             grown = grown_bytes(box, base.path)
@@ -229,12 +228,6 @@ def _copy_up(context: Context) -> Rows:
         return
     for phase, value in ((WRITTEN, 1), (COPIED_FILE, base.size_bytes), (GROWN, grown)):
         yield filled(row, float(value), phase=phase)
-
-
-def _largest(files: Iterable[FileFact]) -> FileFact:
-    """The largest file of the userland: kernel and RAM disk are left out."""
-    userland = (file for file in files if category(file.path) not in ONLY_VM)
-    return max(userland, key=lambda file: file.size_bytes)
 
 
 def grown_bytes(box: Sandbox, path: str) -> int:
@@ -275,20 +268,19 @@ def _on_host(host: Launcher, row: Measurement, program: bytes, context: Context)
     try:
         with host.open(Spec(), context.on_event) as box:
             box.put("/busybox", program)
-            fails, why = _fails(partial(box.run, ["/busybox", "true"]))
+            fails, why = _fails(box)
     except FAILURES as problem:
         return failed(row, str(problem))
     return filled(row, float(fails), text=why)
 
 
-def _fails(attempt: Callable[[], Completed]) -> tuple[bool, str]:
-    """Whether a program did not run for want of its loader or libraries, and what was said to it.
+def _fails(box: Sandbox) -> tuple[bool, str]:
+    """Whether the program lacks its loader or libraries, and what was said to it.
 
-    Raises:
-        LaunchFailure: it did not run for another reason (a place where nothing may be executed).
+    Raises ``LaunchFailure``: it did not run for another reason (nothing may be executed there).
     """
     try:
-        code = attempt().exit_code
+        code = box.run(["/busybox", "true"]).exit_code
     except LaunchFailure as problem:
         cause = problem.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENOEXEC):

@@ -17,7 +17,7 @@ from vmcompare.evidence.claims import Undecided, observed
 from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.shared_kernel import by_hand
-from vmcompare.experiments.shared_kernel.instances import CLOCK, INSTANCES, PHASES
+from vmcompare.experiments.shared_kernel.measure import CLOCK, INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.grid import GridRow, changes, sharing
 from vmcompare.plots.picture import Picture

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from statistics import median, quantiles
 
@@ -77,14 +78,11 @@ def _differing(view: View, platform: Platform) -> float | None:
     return None
 
 
-@explained.outcome("container_differs", Platform.CONTAINER)
-def _container_differs(view: View) -> float | None:
-    return _differing(view, Platform.CONTAINER)
-
-
-@explained.outcome("vm_differs", Platform.VM_DIRECT)
-def _vm_differs(view: View) -> float | None:
-    return _differing(view, Platform.VM_DIRECT)
+for _outcome, _where in (
+    ("container_differs", Platform.CONTAINER),
+    ("vm_differs", Platform.VM_DIRECT),
+):
+    explained.outcome(_outcome, _where)(partial(_differing, platform=_where))
 
 
 # ---- A/A ---------------------------------------------------------------------------------------
@@ -255,15 +253,12 @@ def runs_needed(view: View) -> WhatIf:
             "too few starts to tell how much they vary", "run at least one whole round"
         )
     columns = [one.column for one in found]
-    lines = [
-        Curve(
-            one.column.series,
-            one.column.label(mixed=mixed(columns)),
-            [visible_percent(one.spread, runs) for runs in RUNS],
-            dashed=place > 0,  # two spreads may be alike
-        )
-        for place, one in enumerate(found)
-    ]
+    lines: list[Curve] = []
+    for one in found:
+        values = [visible_percent(one.spread, runs) for runs in RUNS]
+        label = one.column.label(mixed=mixed(columns))
+        dashed = bool(lines)  # two spreads may be alike
+        lines.append(Curve(one.column.series, label, values, dashed=dashed))
 
     def draw(runs: float) -> Picture:
         at = RUNS.index(int(runs))

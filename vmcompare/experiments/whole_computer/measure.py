@@ -9,6 +9,7 @@ noise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -78,12 +79,8 @@ def hardware(box: Sandbox) -> Hardware:
         done = box.run(["cat", path])
         return done.output.decode(errors="replace").strip() if done.exit_code == 0 else ""
 
-    cpu = {
-        name.strip(): value.strip()
-        for name, _, value in (
-            line.partition(":") for line in reversed(read("/proc/cpuinfo").splitlines())
-        )
-    }
+    pairs = re.findall(r"^(.*?)[ \t]*:[ \t]*(.*?)[ \t]*$", read("/proc/cpuinfo"), re.MULTILINE)
+    cpu = dict(reversed(pairs))  # of the first processor
     flags = cpu.get("flags", "").split()
     numbers = [line.split()[1] for line in read("/proc/bus/pci/devices").splitlines()]
     return {
@@ -193,14 +190,13 @@ class _Once:
             why, silent = str(problem), isinstance(problem, _SILENT)
         self.control_boots = bool(found)
         first: Hardware = found[0] if found else {}
-        ids = [one["boot_id"] for one in found]
+        ids = [one["boot_id"] for one in found if one["boot_id"]]
         different = len({*ids, self.host.get("boot_id", "")}) == 3
         row = replace(row, guest_kernel=first.get("kernel", ""))
         yield _fact(row, "control_vm_boots", self.control_boots or (False if silent else None), why)
         yield _fact(row, "guest_hardware_differs_from_host", differs(first, self.host), why)
         yield _fact(row, "guest_can_tell_it_is_virtual", looks_virtual(first), why)
-        both_known = len(ids) == 2 and all(ids)
-        yield _fact(row, "two_vms_have_two_boot_ids", different if both_known else None, why)
+        yield _fact(row, "two_vms_have_two_boot_ids", different if len(ids) == 2 else None, why)
         seen = replace(row, metric="observation")
         for number, one in enumerate(found):
             yield from _readings(replace(seen, rep=number), one, None if number else tried)
@@ -208,25 +204,22 @@ class _Once:
     def _sector(self, launcher: Launcher) -> Iterator[Measurement]:
         message = boot_sector.MESSAGE
         row = blank(launcher, Platform.VM_DIRECT, sector_spec(message), "fact")
-        printed = why = ""
-        prints: bool | None
-        alone: bool | None
         try:
             printed, disk_bytes = boot_sector_in(launcher, message, self.context.on_event)
-            prints = message in printed
-            # Nothing else can have helped: these bytes are all that the VM was given.
-            alone = prints and disk_bytes == boot_sector.SECTOR_BYTES
         except FAILURES as problem:
             # Silence counts only where the same VM boots something else.
             counts = isinstance(problem, _SILENT) and self.control_boots
-            prints = alone = False if counts else None
-            why = str(problem)
-        yield _fact(row, "boot_sector_prints_in_vm", prints, why)
-        yield _fact(row, "boot_sector_runs_without_os", alone, why)
-        if not why:
-            seen = replace(row, metric="observation")
-            yield _observation(seen, "boot_sector_printed", printed)
-            yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
+            for name in ("boot_sector_prints_in_vm", "boot_sector_runs_without_os"):
+                yield _fact(row, name, False if counts else None, str(problem))
+            return
+        prints = message in printed
+        # Nothing else can have helped: these bytes are all that the VM was given.
+        alone = prints and disk_bytes == boot_sector.SECTOR_BYTES
+        yield _fact(row, "boot_sector_prints_in_vm", prints)
+        yield _fact(row, "boot_sector_runs_without_os", alone)
+        seen = replace(row, metric="observation")
+        yield _observation(seen, "boot_sector_printed", printed)
+        yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
 
 
 def measure(context: Context) -> Iterator[Measurement]:
@@ -278,7 +271,7 @@ def _observation(row: Measurement, name: str, text: str) -> Measurement:
     return filled(row, float(bool(text)), phase=name, text=text)
 
 
-def _fact(row: Measurement, name: str, held: bool | None, why: str) -> Measurement:
+def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Measurement:
     if held is None:
         return failed(row, why, phase=name)
     return filled(row, float(held), phase=name)
