@@ -37,14 +37,16 @@ SHOWS = f"""
 from IPython.display import HTML, Markdown, display
 from vmcompare.course import exercises, page
 from vmcompare.course import slider as whatif
-from vmcompare.course.exercises import Choice, Question, Reply, Tasks
+from vmcompare.course.exercises import Reply, Tasks
+from vmcompare.course.text import Choice, Section
 from vmcompare.evidence.markdown import literal
 VALUE = {VALUE!r}
 for markup in {RUNS!r}:
     display(HTML(markup))
 display(Markdown(VALUE.split(" ![")[0]), page.table([{{VALUE: VALUE}}], VALUE), page.Note(VALUE))
 display(Reply(None, literal(VALUE), (literal(VALUE),), checked_on=VALUE))
-asked = (Question("q", literal(VALUE), (Choice(literal(VALUE), literal(VALUE), True),)),)
+choices = (Choice(literal(VALUE), literal(VALUE), True),)
+asked = (Section(None, 0, "question", "q", {{}}, literal(VALUE), (), choices, {{}}),)
 display(HTML(exercises.questions_html(Tasks("00", {{}}, asked, None))))
 import dataclasses, toys
 model = dataclasses.replace(toys.what_if(3), label=VALUE, source=VALUE, formula=VALUE)

@@ -2,108 +2,162 @@
 
 An answer is never merely right or wrong: every check says what the data shown say, or what to look
 at next. The HTML needs neither kernel nor script: in a handout, choices are native radio buttons,
-and what is said to a choice appears by CSS alone. Texts are read in :mod:`vmcompare.course.text`.
+and what is said to a choice appears by CSS alone. The words are sections of the lesson's text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
 
-from vmcompare.course import answers
+from vmcompare.course import answers, text
 from vmcompare.course.page import needs_kernel
 from vmcompare.course.templates import css, render
+from vmcompare.course.text import Choice, Section, Text
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
+from vmcompare.experiments.explanation import Explanation, Number, Values, explanation
 from vmcompare.measuring.mode import is_handout
 
 Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
 
+S = TypeVar("S")
+"""What is shown and explained: a :class:`View`, or the evidence of the last lesson."""
+
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
-    """What is said to an answer.
-
-    ``right`` is ``None`` of a sentence, which no program judges; for a wrong answer the text says
-    what to look at next, not the solution.
-    """
-
-    right: bool | None
-    text: str
-
-
-Check = Callable[[View, Answer], Feedback]
-"""Judges an answer by the rows that the lesson shows; may raise ``Unavailable`` where they lack."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise:
-    """What an answer is held to; the task and its code are cells of the notebook.
+class Exercise(Generic[S]):
+    """A section of the lesson's text, and what answers to it are held to.
 
     A number is asked for unless there are ``choices``, or a sentence is (``in_words``). What is
     called with rows may raise ``Unavailable``.
 
     Attributes:
-        unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
-        hints: shown one after the other, each after a further wrong answer.
-        solution: the model answer with the figures of the data shown, Markdown.
-        accepted: the lowest and the highest number that is right, where nothing else decides.
-        on_rows: whether the rows shown decide which answer is right.
+        number: what a numeric answer is compared with.
+        values: gives the values of the placeholders in the section.
     """
 
-    name: str
-    check: Check
-    hints: tuple[str, ...]
-    solution: Callable[[View], str]
-    choices: tuple[str, ...] = ()
-    unit: str = ""
-    in_words: bool = False
-    accepted: Callable[[View], tuple[float, float]] | None = None
-    on_rows: bool = True
+    section: Section
+    number: Number[S] | None = None
+    values: Callable[[S], Values] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.section.name
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(choice.text for choice in self.section.choices)
+
+    @property
+    def in_words(self) -> bool:
+        return text.OWN_WORDS in self.section.parts
+
+    @property
+    def unit(self) -> str:
+        """``"s"``, ``"bytes"``, ``"ratio"`` or any word."""
+        return self.number.unit if self.number else ""
+
+    @property
+    def on_rows(self) -> bool:
+        """Whether the rows shown decide which answer is right."""
+        said = (text.placeholders(choice.feedback) for choice in self.section.choices)
+        return any(said) or not (self.choices or self.in_words)
+
+    def check(self, shown: S, answer: Answer) -> Reply:
+        """Judge an answer by what is shown."""
+        for choice in self.section.choices:
+            if choice.text == answer:
+                return Reply(choice.right, self._filled(shown, choice.feedback))
+        if self.in_words:
+            return Reply(None, self._filled(shown, self.section.parts[text.OWN_WORDS]))
+        if self.number is None:
+            raise self.section.error("Python has no check of that name")
+        why = self._filled(shown, self.section.parts.get("Right", ""))
+        wanted = self.number.expected(shown)
+        return near(answer, wanted, self.unit, within=self.number.within, why=why)
+
+    def accepted(self, shown: S) -> tuple[float, float] | None:
+        """The lowest and the highest number that is right."""
+        if self.number is None:
+            return None
+        expected = self.number.expected(shown)
+        off = self.number.within * abs(expected)
+        return expected - off, expected + off
+
+    def solution(self, shown: S) -> str:
+        """The model answer with the figures of the data shown, Markdown."""
+        return self._filled(shown, self.section.parts["Model answer"])
+
+    def _filled(self, shown: S, words: str) -> str:
+        asked = self.values if text.placeholders(words) else None
+        return self.section.fill(words, asked(shown) if asked else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One answer to a question, and what is said to whoever chooses it."""
-
-    text: str
-    feedback: str
-    right: bool = False
+Tasked = tuple[Mapping[str, Exercise[S]], Sequence[Section]]
+"""Name → exercise, and the questions of the quiz."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A self-check question with exactly one right choice; wrong ones are real misconceptions."""
-
-    name: str
-    ask: str
-    choices: tuple[Choice, ...]
-
-    def __post_init__(self) -> None:
-        if sum(choice.right for choice in self.choices) != 1:
-            raise ValueError(f"question {self.name!r} needs exactly one right choice")
+def asked(experiment: str, number: str) -> Tasked[View]:
+    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
+    words = text.of_lesson(number, experiment)
+    if words is None:
+        raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
+    return tasks(words, explanation(experiment))
 
 
-def near(
-    answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = ""
-) -> Feedback:
+def tasks(words: Text, explained: Explanation[S]) -> Tasked[S]:
+    """Exercises and questions of a lesson, in the order of its text."""
+    exercises = {
+        section.name: Exercise(
+            section,
+            explained.numbers.get(section.name),
+            explained.placeholders.get(("exercise", section.name)),
+        )
+        for section in words.all("exercise")
+    }
+    return exercises, questions(words)
+
+
+def questions(words: Text) -> Sequence[Section]:
+    """The quiz of a lesson. Choices stand in an order of their own, the same every time."""
+
+    def shuffled(section: Section) -> Section:
+        order = random.Random(f"{words.path.stem} {section.name}")
+        return replace(section, choices=tuple(order.sample(section.choices, len(section.choices))))
+
+    return [shuffled(section) for section in words.all("question")]
+
+
+def works(words: Text, values: Values) -> Sequence[Section]:
+    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
+
+    def filled(section: Section) -> Section:
+        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
+        return replace(section, prose=section.fill(section.prose, values), choices=tuple(said))
+
+    return [filled(section) for section in words.all("work")]
+
+
+def near(answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = "") -> Reply:
     """What is said to a number: right ``within`` a relative tolerance of what the data give.
 
     ``why`` is said with a right answer, after the figure.
     """
     if not isinstance(answer, int | float) or not math.isfinite(answer):
-        return Feedback(False, "Please give a number.")
+        return Reply(False, "Please give a number.")
     if abs(answer - wanted) <= within * abs(wanted):
-        return Feedback(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
-    return Feedback(False, _off(float(answer), wanted, unit))
+        return Reply(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
+    return Reply(False, _off(float(answer), wanted, unit))
 
 
 _SLIPS: Sequence[tuple[frozenset[str], float, str]] = (
@@ -138,8 +192,8 @@ class Reply:
     """What is said to an answer, in Markdown; shown as HTML, in a terminal as words.
 
     Attributes:
-        right: whether it is; ``None`` where it could not be judged.
-        text: why, or what is missing and the next step.
+        right: whether it is; ``None`` where it could not be judged, or is a sentence.
+        text: why, what is missing, or what to look at next; of a wrong answer not the solution.
         hints: those that the learner has come to, in order.
         solve: the call that shows the solution, once it is offered.
         checked_on: the rows it was judged by; empty where none were.
@@ -177,21 +231,21 @@ class _Attempt:
 
 
 @dataclass(slots=True)
-class Tasks:
+class Tasks(Generic[S]):
     """The exercises and questions of one lesson, and how far its learner is.
 
     Answers are kept, but not while a page for others is made.
 
     Attributes:
         lesson: its number, under which answers are kept.
-        view: gives the rows that are shown now.
+        shown: gives what is shown now.
         called: the notebook's name for its lesson, which stands in code for ``lesson``.
     """
 
     lesson: str
-    exercises: Mapping[str, Exercise]
-    questions: Sequence[Question]
-    view: Callable[[], View]
+    exercises: Mapping[str, Exercise[S]]
+    questions: Sequence[Section]
+    shown: Callable[[], S]
     called: str = "lesson"
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
     _chosen: dict[str, str] = field(default_factory=dict)
@@ -245,39 +299,35 @@ class Tasks:
         if name not in self.exercises:
             raise UnknownName("exercise", name, list(self.exercises))
         try:
-            return self.exercises[name].solution(self.view())
+            return self.exercises[name].solution(self.shown())
         except VmcompareError as error:
             return literal(sentence(error))
 
-    def _judge(self, exercise: Exercise, attempt: _Attempt, *, count: bool) -> Reply:
+    def _judge(self, exercise: Exercise[S], attempt: _Attempt, *, count: bool) -> Reply:
         assert attempt.answer is not None
-        view = self.view()
+        shown = self.shown()
         try:
-            feedback = exercise.check(view, attempt.answer)
+            reply = exercise.check(shown, attempt.answer)
         except VmcompareError as error:
             return Reply(None, literal(sentence(error)))
-        if count and feedback.right is False:
+        if count and reply.right is False:
             attempt.wrong += 1
-        reached = exercise.hints[: attempt.wrong]
-        offered = feedback.right is not False or attempt.wrong >= len(exercise.hints)
-        return Reply(
-            feedback.right,
-            feedback.text,
-            hints=() if feedback.right else reached,
+        hints = exercise.section.hints
+        offered = reply.right is not False or attempt.wrong >= len(hints)
+        return replace(
+            reply,
+            hints=() if reply.right else hints[: attempt.wrong],
             solve=f'{self.called}.solution("{exercise.name}")' if offered else "",
-            checked_on=source(view) if exercise.on_rows and not exercise.in_words else "",
+            checked_on=source(shown) if exercise.on_rows and isinstance(shown, View) else "",
         )
 
     # ---- questions ----------------------------------------------------------------------------
 
-    def question(self, name: str) -> Question | None:
-        return next((q for q in self.questions if q.name == name), None)
-
-    def chosen(self, question: Question) -> Choice | None:
+    def chosen(self, question: Section) -> Choice | None:
         kept = self._chosen.get(question.name)
         return next((c for c in question.choices if c.text == kept), None)
 
-    def choose(self, question: Question, answer: object) -> Reply:
+    def choose(self, question: Section, answer: object) -> Reply:
         """What is said to a choice, given by its text or its number; it is kept."""
         texts = [choice.text for choice in question.choices]
         text = _one_of(texts, answer)
@@ -302,11 +352,10 @@ class Tasks:
                 said = f"Not answered yet. {put}, and run this cell again."
                 return self.again(name) or Reply(None, said, again=True)
             return self.check(name, value)
-        question = self.question(name)
-        if question is None:
-            known = [*self.exercises, *(q.name for q in self.questions)]
-            raise UnknownName("exercise or question", name, known)
-        return self.choose(question, value)
+        questions = {question.name: question for question in self.questions}
+        if name not in questions:
+            raise UnknownName("exercise or question", name, [*self.exercises, *questions])
+        return self.choose(questions[name], value)
 
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
         return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
@@ -333,7 +382,7 @@ def unit_words(unit: str) -> str:
     return {"s": "seconds", "ratio": "times"}.get(unit, unit)
 
 
-def _understood(exercise: Exercise, answer: object) -> Answer | None:
+def _understood(exercise: Exercise[Any], answer: object) -> Answer | None:
     """A learner's answer as the exercise's check wants it; ``None`` where it is none."""
     if exercise.choices:
         return _one_of(exercise.choices, answer)
@@ -361,7 +410,7 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
     return None
 
 
-def _wanted(exercise: Exercise) -> str:
+def _wanted(exercise: Exercise[Any]) -> str:
     if exercise.in_words:
         return "a sentence, between quotation marks"
     if exercise.unit == "ratio":
@@ -380,22 +429,21 @@ def _list_choices(choices: Sequence[str]) -> str:
 # ---- as HTML -------------------------------------------------------------------------------------
 
 
-def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
+def exercise_html(tasks: Tasks[S], exercise: Exercise[S]) -> str:
     """An exercise on paper: choices or a line to write on, hints, model answer."""
-    said: list[tuple[str, Feedback | None]] = []
+    said: list[tuple[str, Reply | None]] = []
     missing = ""
     for choice in exercise.choices:
         try:
-            said.append((choice, exercise.check(tasks.view(), choice)))
+            said.append((choice, exercise.check(tasks.shown(), choice)))
         except VmcompareError as error:
             said.append((choice, None))
             missing = sentence(error)
     accepted = None
-    if exercise.accepted and not exercise.choices:
-        with contextlib.suppress(VmcompareError):  # the model answer says what is missing
-            accepted = exercise.accepted(tasks.view())
+    with contextlib.suppress(VmcompareError):  # the model answer says what is missing
+        accepted = exercise.accepted(tasks.shown())
     # What a sentence is to be held to by whoever wrote it.
-    check = to_html(exercise.check(tasks.view(), "").text) if exercise.in_words else Markup()
+    check = to_html(exercise.check(tasks.shown(), "").text) if exercise.in_words else Markup()
     made = render(
         "exercise",
         id=_id(tasks.lesson, exercise.name),
@@ -404,19 +452,19 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
         said=said,
         check=check,
         missing=missing,
-        hints=[to_html(hint) for hint in exercise.hints],
+        hints=[to_html(hint) for hint in exercise.section.hints],
         solution=to_html(tasks.solution(exercise.name)),
     )
     return str(made)
 
 
-def questions_html(tasks: Tasks, called: str = "quiz") -> str:
+def questions_html(tasks: Tasks[Any], called: str = "quiz") -> str:
     """The quiz on paper, in a ``vmc-quiz`` (or as it is ``called``): no script is needed."""
     asked = [
         {
             "id": _id(tasks.lesson, question.name),
-            "ask": question.ask,
-            "said": [(c.text, Feedback(c.right, c.feedback)) for c in question.choices],
+            "ask": question.prose,
+            "said": [(c.text, Reply(c.right, c.feedback)) for c in question.choices],
             "right": next(choice for choice in question.choices if choice.right),
         }
         for question in tasks.questions
@@ -435,7 +483,7 @@ _KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</
 _WIDE = {"width": "auto", "max_width": "46em"}
 
 
-def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], None]]:
+def exercise_widget(tasks: Tasks[S], asked: Exercise[S]) -> tuple[Any, Callable[[], None]]:
     """The choices of an exercise, and what to call when other rows are shown.
 
     A kept answer is then judged anew, which counts as no further try.
@@ -459,7 +507,7 @@ def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], No
     return needs_kernel(box), refresh
 
 
-def quiz_widget(tasks: Tasks) -> Any:
+def quiz_widget(tasks: Tasks[Any]) -> Any:
     import ipywidgets as widgets
 
     asked = [
@@ -479,7 +527,7 @@ def _radio_buttons(choices: Sequence[str], kept: str | None) -> Any:
     return radio
 
 
-def _question(tasks: Tasks, number: int, question: Question) -> Any:
+def _question(tasks: Tasks[Any], number: int, question: Section) -> Any:
     import ipywidgets as widgets
 
     kept = tasks.chosen(question)
@@ -493,5 +541,5 @@ def _question(tasks: Tasks, number: int, question: Question) -> Any:
         said.value = tasks.choose(question, change["new"])._repr_html_()
 
     radio.observe(on_choice, names="value")
-    asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'
+    asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.prose)}</p></div>'
     return widgets.VBox([widgets.HTML(asked), radio, said])

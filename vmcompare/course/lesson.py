@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from vmcompare import engines
 from vmcompare.course import page, slider, text
-from vmcompare.course.exercises import Tasks
+from vmcompare.course.exercises import Tasks, asked
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps, choose
 from vmcompare.course.templates import render
@@ -426,9 +426,9 @@ class Lesson(Steps):
             project_dir=data_dir() / "recordings",
         )
 
-    def _asked(self) -> Tasks:
-        exercises, questions = text.asked(self.experiment, self.number)
-        return Tasks(self.number, exercises, questions, lambda: self.view, page.name_of(self))
+    def _asked(self) -> Tasks[View]:
+        tasked = asked(self.experiment, self.number)
+        return Tasks(self.number, *tasked, lambda: self.view, page.name_of(self))
 
 
 _REPLAY = "replay was chosen"

@@ -36,7 +36,7 @@ class Steps(ABC):
     _predicted: list[Prediction] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
-    _tasks: Tasks | None = field(default=None, init=False)
+    _tasks: Tasks[Any] | None = field(default=None, init=False)
 
     @property
     @abstractmethod
@@ -67,10 +67,10 @@ class Steps(ABC):
     # ---- practise -----------------------------------------------------------------------------
 
     @abstractmethod
-    def _asked(self) -> Tasks:
+    def _asked(self) -> Tasks[Any]:
         """Exercises and questions of the lesson. Raises ``TextError``."""
 
-    def _practice(self) -> Tasks | None:
+    def _practice(self) -> Tasks[Any] | None:
         """Exercises and questions, and how far the learner is; ``None``, and said, if none."""
         if self._tasks is None:
             try:

@@ -7,25 +7,14 @@ A file has sections, ``## kind: name``. What a section may hold depends on its k
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from vmcompare import paths
-from vmcompare.course.exercises import (
-    Answer,
-    Choice,
-    Exercise,
-    Feedback,
-    Question,
-    near,
-)
-from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.view import View
-from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
+from vmcompare.errors import TextError
+from vmcompare.experiments.explanation import Row, Values
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -51,6 +40,15 @@ _KEPT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer to a question, and what is said to whoever chooses it."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One ``## kind: name``; what its kind has no use for is empty. All words are Markdown.
 
@@ -71,7 +69,7 @@ class Section:
     choices: tuple[Choice, ...]
     parts: Mapping[str, str]
 
-    def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
+    def fill(self, words: str, values: Values) -> str:
         """``words`` with values for placeholders, without the paragraphs that do not apply.
 
         Nothing is replaced in a formula or in code. Raises ``TextError`` if a placeholder has no
@@ -272,11 +270,6 @@ def joined(lines: Sequence[str]) -> str:
 
 # ---- words around what Python made -----------------------------------------------------------
 
-S = TypeVar("S")
-
-Tasked = tuple[Mapping[str, Exercise], tuple[Question, ...]]
-"""Name → exercise, and the questions of the quiz."""
-
 
 def caption(picture: Picture, section: Section | None, kind: str = "") -> Picture:
     """``picture`` with the words of the text.
@@ -314,84 +307,6 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
 
 
 _FILLED = ("Label", "Unit", "Inputs")
-
-
-def asked(experiment: str, number: str) -> Tasked:
-    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
-    words = of_lesson(number, experiment)
-    if words is None:
-        raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
-    return tasks(words, explanation(experiment), lambda view: view)
-
-
-def tasks(words: Text, explained: Explanation[S], shown: Callable[[View], S]) -> Tasked:
-    """Exercises and questions of a lesson, in the order of its text.
-
-    ``shown`` gives, for a view of rows, what the explanation explains (a view, or a table).
-    """
-
-    exercises = (_exercise(section, explained, shown) for section in words.all("exercise"))
-    return {exercise.name: exercise for exercise in exercises}, questions(words)
-
-
-def questions(words: Text) -> tuple[Question, ...]:
-    """The quiz of a lesson. Choices stand in an order of their own, the same every time."""
-
-    def shuffled(section: Section) -> tuple[Choice, ...]:
-        order = random.Random(f"{words.path.stem} {section.name}")
-        return tuple(order.sample(section.choices, len(section.choices)))
-
-    return tuple(Question(s.name, s.prose, shuffled(s)) for s in words.all("question"))
-
-
-def works(words: Text, values: Values) -> tuple[Question, ...]:
-    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
-
-    def filled(section: Section) -> Question:
-        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
-        return Question(section.name, section.fill(section.prose, values), tuple(said))
-
-    return tuple(map(filled, words.all("work")))
-
-
-def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
-    number = explained.numbers.get(section.name)
-    asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
-
-    def filled(view: View, words: str) -> str:
-        find = explained.placeholders.get(("exercise", section.name))
-        asked = find is not None and placeholders(words)
-        return section.fill(words, find(shown(view)) if find and asked else {})
-
-    def accepted(view: View) -> tuple[float, float]:
-        assert number is not None
-        expected = number.expected(shown(view))
-        off = number.within * abs(expected)
-        return expected - off, expected + off
-
-    def check(view: View, answer: Answer) -> Feedback:
-        if section.choices:
-            choice = next(choice for choice in section.choices if choice.text == answer)
-            return Feedback(choice.right, filled(view, choice.feedback))
-        if OWN_WORDS in section.parts:
-            return Feedback(None, filled(view, section.parts[OWN_WORDS]))
-        if number is None:
-            raise section.error("Python has no check of that name")
-        why = filled(view, section.parts.get("Right", ""))
-        wanted = number.expected(shown(view))
-        return near(answer, wanted, number.unit, within=number.within, why=why)
-
-    return Exercise(
-        name=section.name,
-        check=check,
-        hints=section.hints,
-        solution=lambda view: filled(view, section.parts["Model answer"]),
-        choices=tuple(choice.text for choice in section.choices),
-        unit=number.unit if number else "",
-        in_words=OWN_WORDS in section.parts,
-        accepted=accepted if number else None,
-        on_rows=asks_rows or not section.choices,
-    )
 
 
 def table(

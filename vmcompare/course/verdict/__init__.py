@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from vmcompare.course import page, text
-from vmcompare.course.exercises import Exercise, Question, Tasks, questions_html, quiz_widget
+from vmcompare.course.exercises import (
+    Tasked,
+    Tasks,
+    questions_html,
+    quiz_widget,
+    tasks,
+    works,
+)
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict.explain import (
@@ -27,7 +34,6 @@ from vmcompare.course.verdict.explain import (
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.claims.runs import Evidence, Part, gather
-from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 
@@ -123,20 +129,19 @@ class Verdict(Steps):
             return page.table(rows, self._source(parts))
 
         self._page.put(figures)
-        tasks = self._tasks_of({}, text.works(self._text(), choices(self._evidence)))
+        asked = self._tasks_of(({}, works(self._text(), choices(self._evidence))))
         if is_handout():
-            self._page.html(Markup(questions_html(tasks, "works")))
+            self._page.html(Markup(questions_html(asked, "works")))
         else:
-            page.display(quiz_widget(tasks))
+            page.display(quiz_widget(asked))
 
     # ---- practise -----------------------------------------------------------------------------
 
-    def _asked(self) -> Tasks:
-        return self._tasks_of(*text.tasks(self._text(), explained, lambda _: self._evidence))
+    def _asked(self) -> Tasks[Evidence]:
+        return self._tasks_of(tasks(self._text(), explained))
 
-    def _tasks_of(self, exercises: Mapping[str, Exercise], questions: Sequence[Question]) -> Tasks:
-        called = page.name_of(self)
-        return Tasks(NUMBER, exercises, questions, _no_rows, called)
+    def _tasks_of(self, tasked: Tasked[Evidence]) -> Tasks[Evidence]:
+        return Tasks(NUMBER, *tasked, lambda: self._evidence, page.name_of(self))
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -145,8 +150,3 @@ class Verdict(Steps):
 
     def _gather(self) -> Evidence:
         return gather(own=mode(self.mode) is not Mode.REPLAY)
-
-
-def _no_rows() -> View:
-    """What answers are checked on here: none, for the judged claims decide."""
-    return compose(None, None)
