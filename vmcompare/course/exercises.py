@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
@@ -266,7 +267,7 @@ class Tasks(Generic[S]):
     # ---- exercises ----------------------------------------------------------------------------
 
     def kept(self, name: str) -> Answer | None:
-        return self._attempts.get(name, _Attempt()).answer
+        return self._attempts[name].answer if name in self._attempts else None
 
     def check(self, name: str, answer: object) -> Reply:
         """Judge an answer to an exercise by the rows shown now; count and keep it."""
@@ -490,19 +491,21 @@ def exercise_widget(tasks: Tasks[S], asked: Exercise[S]) -> tuple[Any, Callable[
     """
     import ipywidgets as widgets
 
-    said = widgets.HTML()
-
-    def show(reply: Reply) -> None:
-        said.value = reply._repr_html_()
-
-    def refresh() -> None:
-        if reply := tasks.again(asked.name):
-            show(reply)
+    def again() -> Reply | None:
+        return tasks.again(asked.name)
 
     kept = tasks.kept(asked.name)
-    radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
-    radio.observe(lambda change: show(tasks.check(asked.name, change["new"])), names="value")
-    refresh()
+    radio, said = _radio_buttons(
+        asked.choices,
+        kept if isinstance(kept, str) else None,
+        again(),
+        lambda text: tasks.check(asked.name, text),
+    )
+
+    def refresh() -> None:
+        if reply := again():
+            said.value = reply._repr_html_()
+
     box = widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said])
     return needs_kernel(box), refresh
 
@@ -510,36 +513,34 @@ def exercise_widget(tasks: Tasks[S], asked: Exercise[S]) -> tuple[Any, Callable[
 def quiz_widget(tasks: Tasks[Any]) -> Any:
     import ipywidgets as widgets
 
-    asked = [
-        _question(tasks, number, question)
-        for number, question in enumerate(tasks.questions, start=1)
-    ]
-    return needs_kernel(widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked]))
+    boxes = [widgets.HTML(LAB_STYLE + _KEYS)]
+    for number, question in enumerate(tasks.questions, start=1):
+        kept = tasks.chosen(question)
+        radio, said = _radio_buttons(
+            [choice.text for choice in question.choices],
+            kept.text if kept else None,
+            Reply(kept.right, kept.feedback, note="Kept earlier.", again=True) if kept else None,
+            partial(tasks.choose, question),
+        )
+        asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.prose)}</p></div>'
+        boxes.append(widgets.VBox([widgets.HTML(asked), radio, said]))
+    return needs_kernel(widgets.VBox(boxes))
 
 
-def _radio_buttons(choices: Sequence[str], kept: str | None) -> Any:
+def _radio_buttons(
+    choices: Sequence[str], kept: str | None, reply: Reply | None, choose: Callable[[str], Reply]
+) -> tuple[Any, Any]:
+    """The buttons, and what is said to the one that is chosen."""
     import ipywidgets as widgets
 
     radio = widgets.RadioButtons(
         options=[(plain(text), text) for text in choices], value=kept, layout=_WIDE
     )
     radio.add_class("vmc-choices")
-    return radio
+    said = widgets.HTML(reply._repr_html_() if reply else "")
 
+    def chosen(change: Mapping[str, Any]) -> None:
+        said.value = choose(change["new"])._repr_html_()
 
-def _question(tasks: Tasks[Any], number: int, question: Section) -> Any:
-    import ipywidgets as widgets
-
-    kept = tasks.chosen(question)
-    radio = _radio_buttons(tuple(c.text for c in question.choices), kept.text if kept else None)
-    said = widgets.HTML()
-    if kept is not None:
-        reply = Reply(kept.right, kept.feedback, note="Kept earlier.", again=True)
-        said.value = reply._repr_html_()
-
-    def on_choice(change: dict[str, Any]) -> None:
-        said.value = tasks.choose(question, change["new"])._repr_html_()
-
-    radio.observe(on_choice, names="value")
-    asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.prose)}</p></div>'
-    return widgets.VBox([widgets.HTML(asked), radio, said])
+    radio.observe(chosen, names="value")
+    return radio, said

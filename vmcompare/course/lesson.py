@@ -48,14 +48,12 @@ class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
-        number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
+        number: as in the ``lesson`` column of ``data/claims.csv``.
         rounds: how many *Run* proposes, at most the experiment's own number.
         mode: ``"auto"`` measures when *Run* is pressed, ``"live"`` at once, ``"replay"`` never.
         live: this session's own run, once there is one.
     """
 
-    experiment: str
-    number: str
     rounds: int = 3
     mode: str = Mode.AUTO
     live: Recording | None = None
@@ -73,14 +71,6 @@ class Lesson(Steps):
             raise VmcompareError(said)
         self._recorded = self._newest_recorded()
 
-    @property
-    def page_number(self) -> str:
-        return self.number
-
-    @property
-    def _experiment(self) -> str:
-        return self.experiment
-
     # ---- what is here -------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -92,9 +82,9 @@ class Lesson(Steps):
             table = page.table(rows)
             return page.Html(_FOLD.format(table.markup)) if is_handout() else table
 
-        self._page.put(here)
+        self._put(here)
         for problem in self._problems:
-            self._page.say(problem)
+            self._say(problem)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -131,9 +121,9 @@ class Lesson(Steps):
         reason = self._cannot_run()
         left = self._left_to_run() if reason else ()
         if left:
-            self._page.say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
+            self._say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
         elif reason:
-            self._page.say(f"{reason} The figures below show a recording.")
+            self._say(f"{reason} The figures below show a recording.")
             return
         rounds = min(self.rounds, load(self.experiment).rounds)
         if mode(self.mode) is Mode.LIVE:
@@ -142,7 +132,7 @@ class Lesson(Steps):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            self._page.say("There is no kernel to follow a run: use .record(rounds=3).")
+            self._say("There is no kernel to follow a run: use .record(rounds=3).")
             return
         from vmcompare.course import panel as panels
 
@@ -190,7 +180,7 @@ class Lesson(Steps):
                     running.stop()
             recording = running.recording()
         except VmcompareError as error:
-            self._page.say(f"Nothing was measured: {error}.")
+            self._say(f"Nothing was measured: {error}.")
             return None
         self._finished(recording)
         return recording
@@ -205,7 +195,7 @@ class Lesson(Steps):
         if run_id and recorded is None:
             return  # a sentence says why, and the page goes on showing what it showed
         self.live, self._recorded = None, recorded
-        self._page.refresh()
+        self._refresh()
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -222,7 +212,7 @@ class Lesson(Steps):
             view = self.view
             return text.caption(draw(view), self._section("figure", name), view.brief())
 
-        self._page.put(drawn)
+        self._put(drawn)
 
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
@@ -236,19 +226,19 @@ class Lesson(Steps):
             made = text.table(draw(view), section, lambda: find(view) if find else {})
             return page.table(*made)
 
-        self._page.put(drawn)
+        self._put(drawn)
 
     def scene(self, name: str) -> None:
         """Show one of the experiment's scenes, which play by themselves."""
         draw = choose("scene", name, explanation(self.experiment).scenes)
-        self._page.put(lambda: page.Html(draw(self.view)))
+        self._put(lambda: page.Html(draw(self.view)))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = choose("what-if", name, explanation(self.experiment).whatifs)
         slider.show(
             lambda: text.whatif(model(self.view), self._section("what-if", name)),
-            self._page.follow,
+            self._redraws.append,
         )
 
     def demo(self, name: str, **options: Any) -> None:
@@ -258,15 +248,15 @@ class Lesson(Steps):
             made = self._demo(demo, options)
             page.display(page.table(made) if isinstance(made, list) else made)
             if section := self._section("demo", name):
-                self._page.html(to_html(section.prose))
+                self._html(to_html(section.prose))
         except VmcompareError as error:
-            self._page.say(str(error))
+            self._say(str(error))
 
     # ---- conclude -----------------------------------------------------------------------------
 
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
-        self._page.put(self._findings)
+        self._put(self._findings)
 
     def clean(self) -> None:
         """End and remove whatever earlier runs, of this or another session, left behind."""
@@ -275,7 +265,7 @@ class Lesson(Steps):
         swept = cleanup.sweep()
         said = "; ".join(f"{item.kind} {item.name}" for item in swept)
         words = f"Removed: {said}." if said else "Nothing was left."
-        self._page.html(Markup("<p>{}</p>").format(words))
+        self._html(Markup("<p>{}</p>").format(words))
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -344,7 +334,7 @@ class Lesson(Steps):
             for lacking in missing.values():
                 if lacking.what not in self._told:  # once, however many demos there are
                     self._told.add(lacking.what)
-                    self._page.say(
+                    self._say(
                         f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
                     )
             made = demo.preview(options) if demo.preview else None
@@ -368,13 +358,13 @@ class Lesson(Steps):
             if recording is not None:
                 made = f"run {recording.run_id}, {len(recording.rows)} rows"
                 words = Markup("<p>Measured while this page was made: {}.</p>")
-                self._page.html(words.format(made))
+                self._html(words.format(made))
                 return
             reason = "its run failed"
         if live:
             why = reason.rstrip(".")
             raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
-        self._page.say("The figures on this page are recorded.")
+        self._say("The figures on this page are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
         paths = recordings(recordings_dir(self.experiment), self.experiment)
@@ -391,13 +381,13 @@ class Lesson(Steps):
         problems: list[str] = []
         found = next(readable([paths[run_id]], self.experiment, problems), None)
         for problem in problems:
-            self._page.say(problem)
+            self._say(problem)
         return found
 
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""
         self.live = recording
-        self._page.refresh()
+        self._refresh()
         own = [s for s in self.view.sources if s.shown == MEASURED]
         if not own:
             return "It has no finished start but warm-ups, so the figures below stay as they were."

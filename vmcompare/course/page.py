@@ -1,4 +1,4 @@
-"""The page of a lesson, which follows the newest run: places, notes, tables, links, buttons."""
+"""What stands on the page of a lesson: places, notes, tables, links, buttons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,36 +125,6 @@ class _View:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**self.widget._repr_mimebundle_(), "text/plain": ""}
-
-
-@dataclass(slots=True)
-class Page:
-    """What a lesson has displayed, and how to draw it again when a run ends."""
-
-    _redraws: list[Callable[[], None]] = field(default_factory=list)
-
-    def put(self, draw: Draw) -> Callable[[], None]:
-        """Display what ``draw`` makes, and draw it again when other rows are shown."""
-        place = Place(safely(draw))
-
-        def redraw() -> None:
-            place.show(safely(draw))
-
-        self.follow(redraw)
-        return redraw
-
-    def follow(self, redraw: Callable[[], None]) -> None:
-        self._redraws.append(redraw)
-
-    def refresh(self) -> None:
-        for redraw in self._redraws:
-            redraw()
-
-    def say(self, text: str) -> None:
-        display(Note(text))
-
-    def html(self, markup: Markup) -> None:
-        display(Html(markup))
 
 
 def display(thing: Any, **options: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from vmcompare.course import answers
+from vmcompare.course.exercises import unit_words
 from vmcompare.course.page import needs_kernel, submitted
 from vmcompare.course.templates import render
 from vmcompare.evidence.units import written
@@ -65,7 +66,7 @@ class Prediction:
         import ipywidgets as widgets
 
         kept = self.kept()
-        unit = {"ratio": "times", "s": "seconds"}.get(self.unit, self.unit)
+        unit = unit_words(self.unit)
         field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
         button = widgets.Button(description="Keep my prediction", layout={"width": "auto"})
         said = widgets.HTML("Kept earlier." if kept is not None else "")

@@ -31,22 +31,41 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Steps(ABC):
-    """Base of what a notebook imports. Nothing here raises at a learner."""
+    """Base of what a notebook imports. Nothing here raises at a learner.
 
+    Attributes:
+        experiment: its name; empty where the lesson is about them all.
+        number: of the lesson, under which answers are kept.
+    """
+
+    experiment: str
+    number: str
     _predicted: list[Prediction] = field(default_factory=list, init=False)
-    _page: page.Page = field(default_factory=page.Page, init=False)
+    _redraws: list[Callable[[], None]] = field(default_factory=list, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
     _tasks: Tasks[Any] | None = field(default=None, init=False)
 
-    @property
-    @abstractmethod
-    def page_number(self) -> str:
-        """The lesson's number, under which answers are kept."""
+    # ---- the page, which follows the newest run -----------------------------------------------
 
-    @property
-    def _experiment(self) -> str:
-        """Its name; empty where the lesson is about them all."""
-        return ""
+    def _put(self, draw: page.Draw) -> Callable[[], None]:
+        """Display what ``draw`` makes, and draw it again when other rows are shown."""
+        place = page.Place(page.safely(draw))
+
+        def redraw() -> None:
+            place.show(page.safely(draw))
+
+        self._redraws.append(redraw)
+        return redraw
+
+    def _refresh(self) -> None:
+        for redraw in self._redraws:
+            redraw()
+
+    def _say(self, text: str) -> None:
+        page.display(page.Note(text))
+
+    def _html(self, markup: Markup) -> None:
+        page.display(page.Html(markup))
 
     @abstractmethod
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
@@ -54,10 +73,10 @@ class Steps(ABC):
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
-        self._recompare = [self._page.put(self._comparison)]
+        self._recompare = [self._put(self._comparison)]
 
     def _section(self, kind: str, name: str) -> Section | None:
-        words = text.of_lesson(self.page_number, self._experiment)
+        words = text.of_lesson(self.number, self.experiment)
         return words.find(kind, name) if words else None
 
     def browser_lab(self) -> None:
@@ -76,7 +95,7 @@ class Steps(ABC):
             try:
                 self._tasks = self._asked()
             except VmcompareError as error:
-                self._page.say(sentence(error))
+                self._say(sentence(error))
         return self._tasks
 
     def check_answer(self, name: str, answer: object = ...) -> None:
@@ -92,10 +111,10 @@ class Steps(ABC):
         if exercise is None:
             page.display(asked.answer(name, answer))
         elif is_handout():
-            self._page.html(Markup(exercise_html(asked, exercise)))
+            self._html(Markup(exercise_html(asked, exercise)))
         elif exercise.choices and answer is ...:
             box, refresh = exercise_widget(asked, exercise)
-            self._page.follow(refresh)
+            self._redraws.append(refresh)
             page.display(box)
         else:
             said = [asked.answer(name, answer)]
@@ -104,14 +123,14 @@ class Steps(ABC):
                 """What was said just now; later, what is to be said of other rows."""
                 return said.pop() if said else asked.answer(name, ...)
 
-            self._page.put(draw)
+            self._put(draw)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._page.html(Markup(questions_html(asked)))
+            self._html(Markup(questions_html(asked)))
             return
         page.display(quiz_widget(asked))
 
@@ -135,10 +154,10 @@ class Steps(ABC):
 
         self._predicted = [a for a in self._predicted if a.name != asked.name] + [asked]
         if is_handout():
-            self._page.html(asked.paper())
+            self._html(asked.paper())
             return
         if guess is not None and (said := keep(guess)) != KEPT:
-            self._page.say(said)
+            self._say(said)
         page.display(asked.form(keep))
 
     def _comparison(self) -> Any:

@@ -37,8 +37,6 @@ from vmcompare.evidence.claims.runs import Evidence, Part, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 
-NUMBER = "09"
-
 
 @dataclass(slots=True)
 class Verdict(Steps):
@@ -49,26 +47,24 @@ class Verdict(Steps):
             too. Nothing is measured in any.
     """
 
+    experiment: str = field(default="", init=False)
+    number: str = field(default="09", init=False)
     mode: str = Mode.AUTO
     _evidence: Evidence = field(init=False)
 
     def __post_init__(self) -> None:
         self._evidence = self._gather()
 
-    @property
-    def page_number(self) -> str:
-        return NUMBER
-
     # ---- what is here -------------------------------------------------------------------------
 
     def check(self) -> None:
         """Read the recordings again, and show which there are and which lessons have none."""
         self._evidence = self._gather()
-        self._page.refresh()
-        self._page.put(lambda: page.table(recordings_rows(self._evidence)))
+        self._refresh()
+        self._put(lambda: page.table(recordings_rows(self._evidence)))
         for said in self._evidence.problems.values():
             for problem in said:
-                self._page.say(problem)
+                self._say(problem)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -78,7 +74,7 @@ class Verdict(Steps):
             raise UnknownName("outcome", name, list(COUNTED))
         # Nobody can guess a count without the total.
         asked = f"{question} (of {len(self._evidence.claims)} in all)"
-        self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
+        self._ask(Prediction(self.number, name, asked, unit="claims", whole=True), guess)
 
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
         guess, found = asked.kept(), count(self._evidence, asked.name)
@@ -99,14 +95,14 @@ class Verdict(Steps):
 
     def table(self) -> None:
         """Show every claim as one line that unfolds: value, bound, limits and run of each part."""
-        self._page.put(lambda: claims_table(self._evidence.claims))
+        self._put(lambda: claims_table(self._evidence.claims))
 
     def figure(self, name: str) -> None:
         """Show the claims by finding ("findings"), or the ratios with their bounds ("ratios")."""
         if name not in explained.figures:
             raise UnknownName("figure", name, sorted(explained.figures))
         draw = explained.figures[name]
-        self._page.put(
+        self._put(
             lambda: text.caption(
                 draw(self._evidence), self._section("figure", name), self._evidence.brief()
             )
@@ -115,7 +111,7 @@ class Verdict(Steps):
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
         section = self._section("table", "papers")
-        self._page.put(lambda: page.table(*text.table(papers(self._evidence), section)))
+        self._put(lambda: page.table(*text.table(papers(self._evidence), section)))
 
     # ---- choose -------------------------------------------------------------------------------
 
@@ -128,10 +124,10 @@ class Verdict(Steps):
             rows = [{n: cell for n, cell in row.items() if n != "lesson"} for row in shown]
             return page.table(rows, self._source(parts))
 
-        self._page.put(figures)
+        self._put(figures)
         asked = self._tasks_of(({}, works(self._text(), choices(self._evidence))))
         if is_handout():
-            self._page.html(Markup(questions_html(asked, "works")))
+            self._html(Markup(questions_html(asked, "works")))
         else:
             page.display(quiz_widget(asked))
 
@@ -141,7 +137,7 @@ class Verdict(Steps):
         return self._tasks_of(tasks(self._text(), explained))
 
     def _tasks_of(self, tasked: Tasked[Evidence]) -> Tasks[Evidence]:
-        return Tasks(NUMBER, *tasked, lambda: self._evidence, page.name_of(self))
+        return Tasks(self.number, *tasked, lambda: self._evidence, page.name_of(self))
 
     # ---- inside -------------------------------------------------------------------------------
 
