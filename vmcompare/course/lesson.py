@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -38,9 +38,6 @@ from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, m
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(slots=True)
@@ -444,11 +441,16 @@ def availability_rows(
     for platform in platforms:
         engine = found[engines.engine_of(platform)]
         here = engine.ok and platform in chosen
+        because = engine.what or _REPLAY
+        if here and dict(engine.details).get("accelerator") == SOFTWARE:
+            because = f"QEMU {engine.version}, software emulation"
+        elif here:
+            because = f"ready ({engine.version})" if engine.version else "ready"
         rows.append(
             {
                 "platform": platform.value,
                 "here": "can be measured" if here else "recorded",
-                "because": _because(engine) if here or not engine.ok else _REPLAY,
+                "because": because,
                 "next step": "" if engine.ok else engine.next_step,
             }
         )
@@ -478,30 +480,22 @@ def findings_rows(
     gathered: Evidence | None = None
     for claim in (c for c in everything if lesson in c.lessons and judged):
         name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
-        found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
-        if all(finding.lacking for _, _, finding in found):
+        found = [(shown, run, frame, claims.judge(claim, frame)) for shown, run, frame in judged]
+        if all(finding.lacking for *_, finding in found):
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
             if elsewhere.run is not None and not elsewhere.finding.lacking:
                 yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
-        for (shown, run, frame), (_, _, finding) in zip(judged, found, strict=True):
-            yield _judged(name, claim, finding, _source(shown, run, claim, frame))
-
-
-def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> str:
-    """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
-    if claim.estimand is None:
-        return ""
-    under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
-    return f"{shown}, run {run.run_id}{under}"
+        for shown, run, frame, finding in found:
+            source = ""  # a judgement has none
+            if claim.estimand is not None:
+                under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
+                source = f"{shown}, run {run.run_id}{under}"
+            yield _judged(name, claim, finding, source)
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, what is told of it, and the run.
-
-    ``others`` is what others measured, where it was not measured here.
-    """
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
@@ -524,12 +518,3 @@ def _borrowed(elsewhere: Part, here: str) -> str:
         return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
     return Markup("{}: {}").format(link, words)
-
-
-def _because(engine: Availability) -> str:
-    if not engine.ok:
-        return engine.what
-    details = dict(engine.details)
-    if details.get("accelerator") == SOFTWARE:
-        return f"QEMU {engine.version}, software emulation"
-    return f"ready ({engine.version})" if engine.version else "ready"
