@@ -7,6 +7,7 @@ A file has sections, ``## kind: name``. What a section may hold depends on its k
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,118 +143,96 @@ def read(path: Path) -> Text:
     for line, heading, lines in _sections(content.splitlines()):
         found = _SECTION.match(heading)
         if found is None or found[1] not in KINDS:
-            raise TextError(
-                path, line, heading, f"a heading is “## kind: name” ({', '.join(KINDS)})"
-            )
-        section = _Reader(path, line, found[1], found[2]).read(lines)
+            what = f"a heading is “## kind: name” ({', '.join(KINDS)})"
+            raise TextError(path, line, heading, what)
+        section = _read_section(path, line, found[1], found[2], lines)
         if any((s.kind, s.name) == (section.kind, section.name) for s in sections):
             raise section.error("there are two of that name")
         sections.append(section)
     return Text(path, tuple(sections))
 
 
-def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
+def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, Sequence[str]]]:
     """Number and text of each heading, and the lines below it; what is above the first is free."""
-    found: tuple[int, str, list[str]] | None = None
-    fenced = False
-    for number, line in enumerate(lines, start=1):
+    begins, fenced = [], False
+    for number, line in enumerate(lines):
         fenced ^= line.lstrip().startswith("```")
         if line.startswith("## ") and not fenced:
-            if found:
-                yield found
-            found = (number, line, [])
-        elif found:
-            found[2].append(line)
-    if found:
-        yield found
+            begins.append(number)
+    for begin, end in itertools.pairwise([*begins, len(lines)]):
+        yield begin + 1, lines[begin], lines[begin + 1 : end]
 
 
-class _Reader:
-    """Reads one section, line by line. ``_into`` takes the words of the lines that follow."""
+def _read_section(path: Path, begin: int, kind: str, name: str, lines: Sequence[str]) -> Section:
+    prose: list[str] = []
+    fields: dict[str, list[str]] = {}
+    hints: list[list[str]] = []
+    choices: list[tuple[bool, list[str], list[str]]] = []
+    parts: dict[str, list[str]] = {}
+    into = prose  # takes the words of the lines that follow
 
-    def __init__(self, path: Path, line: int, kind: str, name: str) -> None:
-        self._where = (path, f"{kind}: {name}")
-        self._line, self._begin, self._kind, self._name = line, line, kind, name
-        self._prose: list[str] = []
-        self._fields: dict[str, list[str]] = {}
-        self._hints: list[list[str]] = []
-        self._choices: list[tuple[bool, list[str], list[str]]] = []
-        self._parts: dict[str, list[str]] = {}
-        self._into = self._prose
-
-    def read(self, lines: Sequence[str]) -> Section:
-        for line in lines:
-            self._line += 1
-            self._take(line.rstrip())
-        self._line = self._begin
-        section = Section(
-            self._where[0],
-            self._begin,
-            self._kind,
-            self._name,
-            {name: joined(words) for name, words in self._fields.items()},
-            joined(self._prose),
-            tuple(map(joined, self._hints)),
-            tuple(Choice(joined(t), joined(f), right=right) for right, t, f in self._choices),
-            {heading: joined(words) for heading, words in self._parts.items()},
-        )
-        self._refuse_unfit(section)
-        return section
-
-    def _take(self, line: str) -> None:
-        asked = self._kind in ("exercise", "question", "work")
-        if self._kind == "exercise" and line.startswith("### "):
+    for number, line in enumerate(map(str.rstrip, lines), start=begin + 1):
+        if kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
-                raise self._error(
-                    "a part is “### Right”, “### Check yourself” or “### Model answer”"
-                )
-            self._into = self._parts.setdefault(heading[1], [])
-        elif self._parts:
-            self._into.append(line)
-        elif asked and (item := _ITEM.match(line)):
+                what = "a part is “### Right”, “### Check yourself” or “### Model answer”"
+                raise TextError(path, number, f"{kind}: {name}", what)
+            into = parts.setdefault(heading[1], [])
+        elif parts:
+            into.append(line)
+        elif kind in ("exercise", "question", "work") and (item := _ITEM.match(line)):
             hint, tick, words = item.groups()
-            self._into = [words]
+            into = [words]
             if hint:
-                self._hints.append(self._into)
+                hints.append(into)
             else:
-                self._choices.append((tick == "x", self._into, []))
-        elif line.startswith("  : ") and self._choices:
-            self._into = self._choices[-1][2]
-            self._into.append(line[4:])
-        elif (found := _FIELD.match(line)) and found[1] in FIELDS.get(self._kind, ()):
-            self._into = self._fields.setdefault(found[1], [])
-            self._into.append(found[2])
-        elif self._into is self._prose:
-            self._prose.append(line)
+                choices.append((tick == "x", into, []))
+        elif line.startswith("  : ") and choices:
+            into = choices[-1][2]
+            into.append(line[4:])
+        elif (found := _FIELD.match(line)) and found[1] in FIELDS.get(kind, ()):
+            into = fields.setdefault(found[1], [])
+            into.append(found[2])
+        elif into is prose:
+            prose.append(line)
         elif not line:
-            self._into = self._prose
+            into = prose
         elif line.startswith("  "):
-            self._into.append(line.strip())
+            into.append(line.strip())
         else:
-            raise self._error("begin a further line of an item or field with two spaces")
+            what = "begin a further line of an item or field with two spaces"
+            raise TextError(path, number, f"{kind}: {name}", what)
+    section = Section(
+        path,
+        begin,
+        kind,
+        name,
+        {field: joined(words) for field, words in fields.items()},
+        joined(prose),
+        tuple(map(joined, hints)),
+        tuple(Choice(joined(t), joined(f), right=right) for right, t, f in choices),
+        {heading: joined(words) for heading, words in parts.items()},
+    )
+    if unfit := _unfit(section):
+        raise section.error(unfit)
+    return section
 
-    def _refuse_unfit(self, section: Section) -> None:
-        """Raise ``TextError`` unless the section has what its kind needs."""
-        right = sum(choice.right for choice in section.choices)
-        if section.kind in ("question", "work") and not section.prose:
-            raise self._error("it asks nothing")
-        if section.kind in ("question", "work") or section.choices:
-            if right != 1:
-                raise self._error(f"exactly one choice is right, not {right}")
-            if not all(choice.feedback for choice in section.choices):
-                raise self._error("every choice has its feedback, an indented line “: …”")
-        if section.kind == "exercise":
-            if section.prose:
-                raise self._error(f"what is this line for? “{section.prose[:40]}”")
-            if not section.hints or "Model answer" not in section.parts:
-                raise self._error("an exercise has a hint and a “### Model answer”")
-        for name in FIELDS.get(section.kind, ()):
-            if name not in section.fields:
-                raise self._error(f"“{name}: …” is missing")
 
-    def _error(self, what: str) -> TextError:
-        return TextError(self._where[0], self._line, self._where[1], what)
+def _unfit(section: Section) -> str:
+    """What the section lacks that its kind needs, or has no use for."""
+    asks, right = section.kind in ("question", "work"), sum(c.right for c in section.choices)
+    if asks and not section.prose:
+        return "it asks nothing"
+    if (asks or section.choices) and right != 1:
+        return f"exactly one choice is right, not {right}"
+    if not all(choice.feedback for choice in section.choices):
+        return "every choice has its feedback, an indented line “: …”"
+    if section.kind == "exercise" and section.prose:
+        return f"what is this line for? “{section.prose[:40]}”"
+    if section.kind == "exercise" and not (section.hints and "Model answer" in section.parts):
+        return "an exercise has a hint and a “### Model answer”"
+    lacking = (name for name in FIELDS.get(section.kind, ()) if name not in section.fields)
+    return next((f"“{name}: …” is missing" for name in lacking), "")
 
 
 def joined(lines: Sequence[str]) -> str:
@@ -295,18 +274,12 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
         values = {**model.placeholders, **drawn.placeholders}
         return caption(replace(drawn, placeholders=values), section)
 
-    fields = {name: section.fill(section.fields[name], model.placeholders) for name in _FILLED}
-    return replace(
-        model,
-        draw=draw,
-        label=fields["Label"],
-        unit=fields["Unit"],
-        source=fields["Inputs"],
-        formula=section.fields["Formula"],
+    label, unit, source = (
+        section.fill(section.fields[name], model.placeholders)
+        for name in ("Label", "Unit", "Inputs")
     )
-
-
-_FILLED = ("Label", "Unit", "Inputs")
+    formula = section.fields["Formula"]
+    return replace(model, draw=draw, label=label, unit=unit, source=source, formula=formula)
 
 
 def table(
