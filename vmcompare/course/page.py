@@ -101,7 +101,7 @@ LIVE = ("vmc-live", "jp-RenderedHTMLCommon")
 
 
 def needs_kernel(box: Any) -> Any:
-    """``box``, in whose place one sentence stands when the kernel that made it is gone."""
+    """Have one sentence stand in the place of ``box`` when the kernel that made it is gone."""
     box.add_class("vmc-asks")
     return box
 
