@@ -47,15 +47,11 @@ def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
 
 @style.own()
 def _on_decades(panels: Panels, scale: float, unit: str, what: str, caption: str) -> Picture:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    low, high = limits = _limits([dot for found in panels.values() for dot in found])
+    limits = _limits([dot for found in panels.values() for dot in found])
     ticks = [scale * 10.0**power for power in range(-3, 7)]
     picture = _drawn(panels, dict.fromkeys(panels, limits))
     for axes in picture.figure.axes:
-        axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / scale:,g} {unit}")
+        style.log_axis(axes.xaxis, *limits, lambda value: f"{value / scale:,g} {unit}", ticks)
         axes.grid(axis="x", color=style.RULE, linewidth=0.6, zorder=0)
         axes.spines["bottom"].set_visible(axes is picture.figure.axes[-1])
         axes.tick_params(axis="x", labelbottom=axes is picture.figure.axes[-1], length=0)
