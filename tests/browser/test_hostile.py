@@ -11,7 +11,7 @@ import pytest
 from browser_tools import Open
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "handout"))
-from lesson_fixture import TOYS, code, new_markdown_cell, new_notebook
+from lesson_fixture import TOYS, code, export, new_markdown_cell, new_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -57,14 +57,13 @@ whatif.show(lambda: model)
 def test_a_hostile_notebook_opens_quietly_and_its_sliders_and_quiz_work(
     tmp_path: Path, open_page: Open
 ) -> None:
-    from vmcompare import handout
 
     (tmp_path / "toys.py").write_text(TOYS)
     text = "# A page\n\n" + "\n\n".join(m for m in RUNS if "mglyph" not in m)
     cells = [new_markdown_cell(text), code(SHOWS, "hide-input"), new_markdown_cell("## The end")]
     notebook = tmp_path / "hostile.ipynb"
     notebook.write_text(json.dumps(new_notebook(cells)))
-    made = handout.export(notebook, tmp_path / "out")
+    made = export(notebook, tmp_path / "out")
 
     dialogs: list[Any] = []
     page = open_page(made, watch=dialogs)  # it fails on requests, errors and violations

@@ -46,21 +46,6 @@ class HandoutError(VmcompareError):
         super().__init__(f"no handout of {notebook.name}{where}{at}: {what}")
 
 
-def export(
-    notebook: Path, out: Path, *, edition: str = "student", timeout_s: float = TIMEOUT_S
-) -> Path:
-    """The handout of one notebook, whose path is returned: see :func:`export_all`.
-
-    Raises ``HandoutError``: the notebook cannot be read, a cell failed, or the file cannot be
-    written. Then no file is written, and an older one is left as it was.
-    """
-    made: list[Path | HandoutError] = []
-    export_all([notebook], out, made.append, edition=edition, timeout_s=timeout_s)
-    if isinstance(made[0], HandoutError):
-        raise made[0]
-    return made[0]
-
-
 def export_all(
     notebooks: Sequence[Path],
     out: Path,
