@@ -465,7 +465,6 @@ NOTEBOOKS = {
     "nested": b'{"nbformat":4,"nbformat_minor":5,"metadata":{"a":' + b"[" * 100_000,
     "nested metadata": b'{"nbformat":4,"nbformat_minor":5,"cells":[],"metadata":{"a":'
     + b"[" * 500 + b"]" * 500 + b"}}",
-    "no number": b'{"nbformat":4,"nbformat_minor":5,"cells":[],"metadata":{"a":NaN}}',
     "long number": b'{"nbformat":' + b"4" * 5000 + b"}",
     "byte order mark": b"\xef\xbb\xbf{}",
     "UTF-16": '{"nbformat":4}'.encode("utf-16"),

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from markupsafe import Markup
 
 from vmcompare.course import answers, text
+from vmcompare.course.answers import Kind
 from vmcompare.course.page import needs_kernel
 from vmcompare.course.templates import css, render
 from vmcompare.course.text import Choice, Section, Text
@@ -224,14 +225,6 @@ class Reply:
 
 
 @dataclass(slots=True)
-class _Attempt:
-    """The last answer to an exercise, and how many were wrong."""
-
-    answer: Answer | None = None
-    wrong: int = 0
-
-
-@dataclass(slots=True)
 class Tasks(Generic[S]):
     """The exercises and questions of one lesson, and how far its learner is.
 
@@ -248,26 +241,27 @@ class Tasks(Generic[S]):
     questions: Sequence[Section]
     shown: Callable[[], S]
     called: str = "lesson"
-    _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _chosen: dict[str, str] = field(default_factory=dict)
+    _kept: dict[Kind, dict[str, answers.Json]] = field(init=False)
 
     def __post_init__(self) -> None:
-        if is_handout():
-            return
-        for name, value in answers.kept(self.lesson, answers.Kind.EXERCISE).items():
-            if name in self.exercises and isinstance(value, dict):
-                # An answer that the exercise no longer offers is dropped.
-                wrong = value.get("wrong")
-                answer = _understood(self.exercises[name], value.get("answer"))
-                self._attempts[name] = _Attempt(answer, wrong if isinstance(wrong, int) else 0)
-        for name, value in answers.kept(self.lesson, answers.Kind.QUESTION).items():
-            if isinstance(value, str):
-                self._chosen[name] = value
+        self._kept = {
+            kind: {} if is_handout() else answers.kept(self.lesson, kind) for kind in Kind
+        }
 
     # ---- exercises ----------------------------------------------------------------------------
 
     def kept(self, name: str) -> Answer | None:
-        return self._attempts[name].answer if name in self._attempts else None
+        """The last answer, unless the exercise no longer offers it."""
+        return self._attempt(name)[0]
+
+    def _attempt(self, name: str) -> tuple[Answer | None, int]:
+        """The last answer, and how many were wrong."""
+        kept = self._kept[Kind.EXERCISE].get(name)
+        if not isinstance(kept, dict):
+            return None, 0
+        wrong = kept.get("wrong")
+        answer = _understood(self.exercises[name], kept.get("answer"))
+        return answer, wrong if isinstance(wrong, int) else 0
 
     def check(self, name: str, answer: object) -> Reply:
         """Judge an answer to an exercise by the rows shown now; count and keep it."""
@@ -276,24 +270,20 @@ class Tasks(Generic[S]):
         if understood is None:
             asked = f"Please give {_wanted(exercise)}."
             return Reply(None, _list_choices(exercise.choices) if exercise.choices else asked)
-        attempt = self._attempts.setdefault(name, _Attempt())
-        attempt.answer = understood
-        reply = self._judge(exercise, attempt, count=True)
-        note = self._keep(
-            answers.Kind.EXERCISE, name, {"answer": understood, "wrong": attempt.wrong}
-        )
-        return replace(reply, note=note)
+        _, wrong = self._attempt(name)
+        reply = self._judge(exercise, understood, wrong + 1)
+        value: answers.Json = {"answer": understood, "wrong": wrong + (reply.right is False)}
+        return replace(reply, note=self._keep(Kind.EXERCISE, name, value))
 
     def again(self, name: str) -> Reply | None:
         """What is said now to the answer that was kept; ``None`` where there is none."""
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.answer is None:
+        answer, wrong = self._attempt(name)
+        if answer is None:
             return None
         exercise = self.exercises[name]
-        answer = attempt.answer
         words = answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
         kept = f"Your kept answer: {plain(words)}."
-        return replace(self._judge(exercise, attempt, count=False), note=kept, again=True)
+        return replace(self._judge(exercise, answer, wrong), note=kept, again=True)
 
     def solution(self, name: str) -> str:
         """The model answer from the rows shown now, or what is missing. Raises ``UnknownName``."""
@@ -304,20 +294,17 @@ class Tasks(Generic[S]):
         except VmcompareError as error:
             return literal(sentence(error))
 
-    def _judge(self, exercise: Exercise[S], attempt: _Attempt, *, count: bool) -> Reply:
-        assert attempt.answer is not None
-        shown = self.shown()
+    def _judge(self, exercise: Exercise[S], answer: Answer, wrong: int) -> Reply:
+        """``wrong`` is how many answers are wrong if this one is."""
+        shown, hints = self.shown(), exercise.section.hints
         try:
-            reply = exercise.check(shown, attempt.answer)
+            reply = exercise.check(shown, answer)
         except VmcompareError as error:
             return Reply(None, literal(sentence(error)))
-        if count and reply.right is False:
-            attempt.wrong += 1
-        hints = exercise.section.hints
-        offered = reply.right is not False or attempt.wrong >= len(hints)
+        offered = reply.right is not False or wrong >= len(hints)
         return replace(
             reply,
-            hints=() if reply.right else hints[: attempt.wrong],
+            hints=hints[:wrong] if reply.right is False else (),
             solve=f'{self.called}.solution("{exercise.name}")' if offered else "",
             checked_on=source(shown) if exercise.on_rows and isinstance(shown, View) else "",
         )
@@ -325,7 +312,7 @@ class Tasks(Generic[S]):
     # ---- questions ----------------------------------------------------------------------------
 
     def chosen(self, question: Section) -> Choice | None:
-        kept = self._chosen.get(question.name)
+        kept = self._kept[Kind.QUESTION].get(question.name)
         return next((c for c in question.choices if c.text == kept), None)
 
     def choose(self, question: Section, answer: object) -> Reply:
@@ -335,8 +322,7 @@ class Tasks(Generic[S]):
         if text is None:
             return Reply(None, _list_choices(texts))
         choice = question.choices[texts.index(text)]
-        self._chosen[question.name] = choice.text
-        note = self._keep(answers.Kind.QUESTION, question.name, choice.text)
+        note = self._keep(Kind.QUESTION, question.name, choice.text)
         return Reply(choice.right, choice.feedback, note=note)
 
     # ---- both ---------------------------------------------------------------------------------
@@ -358,7 +344,8 @@ class Tasks(Generic[S]):
             raise UnknownName("exercise or question", name, [*self.exercises, *questions])
         return self.choose(questions[name], value)
 
-    def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
+    def _keep(self, kind: Kind, name: str, value: answers.Json) -> str:
+        self._kept[kind][name] = value
         return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
 
 

@@ -185,8 +185,7 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording, or one that this learner made earlier, is
-        shown only when it is named. Raises ``UnknownName``.
+        Contributed ones and the learner's own are shown only when named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
         if run_id and recorded is None:
@@ -278,23 +277,22 @@ class Lesson(Steps):
         """Why no run can be started here, as a sentence; empty when one can."""
         if mode(self.mode) is Mode.REPLAY:
             return "This session replays recordings (its mode is replay)."
-        found, platforms = self._availability(), load(self.experiment).platforms
+        platforms = load(self.experiment).platforms
         # The bare process is the baseline: alone it compares nothing.
         compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
         wanted = chosen(compared, self.mode)
         if not wanted:
             return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
-        if any(found[engines.engine_of(p)].ok for p in wanted):
+        if self._usable(wanted):
             return ""
-        lacking = engines.missing(found, wanted).values()
+        lacking = engines.missing(self._availability(), wanted).values()
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
     def _foretold(self, rounds: int) -> str:
-        experiment, found = load(self.experiment), self._availability()
+        experiment = load(self.experiment)
         wanted = self._named() or experiment.platforms
-        here = [p for p in wanted if found[engines.engine_of(p)].ok]
         bare = self._bare_runtimes() if Platform.CONTAINER in wanted else ()
-        return forecast(experiment, rounds, here, bare).sentence()
+        return forecast(experiment, rounds, self._usable(wanted), bare).sentence()
 
     def _bare_runtimes(self) -> Sequence[str]:
         """The experiment's bare container mechanisms that work here; looked for once."""
@@ -318,10 +316,12 @@ class Lesson(Steps):
         """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
         platforms = load(self.experiment).platforms
         wanted = chosen(platforms, self.mode)
-        if len(wanted) == len(platforms):
-            return []
+        return [] if len(wanted) == len(platforms) else self._usable(wanted)
+
+    def _usable(self, platforms: Sequence[Platform]) -> list[Platform]:
+        """Those whose engine is here."""
         found = self._availability()
-        return [p for p in wanted if found[engines.engine_of(p)].ok]
+        return [p for p in platforms if found[engines.engine_of(p)].ok]
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
@@ -331,19 +331,14 @@ class Lesson(Steps):
             for lacking in missing.values():
                 if lacking.what not in self._told:  # once, however many demos there are
                     self._told.add(lacking.what)
-                    self._say(
-                        f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
-                    )
-            made = demo.preview(options) if demo.preview else None
-            if made is not None:
+                    said = f"{lacking.what}; next step: {lacking.next_step}"
+                    self._say(f"{said}. A recording follows.")
+            if demo.preview and (made := demo.preview(options)) is not None:
                 page.display(made)
             return demo.replay(self.view)
         from vmcompare.engines import cleanup
 
-        wanted = [
-            *demo.platforms,
-            *(p for p in chosen(demo.optional, self.mode) if found[engines.engine_of(p)].ok),
-        ]
+        wanted = [*demo.platforms, *self._usable(chosen(demo.optional, self.mode))]
         with cleanup.guard():
             return demo.run(engines.launchers(found, wanted, strict=True), options)
 
@@ -353,14 +348,13 @@ class Lesson(Steps):
         if not reason and (live or experiment.measured_in_handouts):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
-                made = f"run {recording.run_id}, {len(recording.rows)} rows"
-                words = Markup("<p>Measured while this page was made: {}.</p>")
-                self._html(words.format(made))
+                words = Markup("<p>Measured while this page was made: run {}, {} rows.</p>")
+                self._html(words.format(recording.run_id, len(recording.rows)))
                 return
             reason = "its run failed"
         if live:
-            why = reason.rstrip(".")
-            raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
+            what = f"a live handout was asked for, but {reason.rstrip('.')}"
+            raise Unavailable(what, "use --mode auto")
         self._say("The figures on this page are recorded.")
 
     def _newest_recorded(self) -> Recording | None:

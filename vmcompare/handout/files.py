@@ -35,7 +35,7 @@ _HEAD, _BODY = 4096, 200_000
 def read(notebook: Path) -> nbformat.NotebookNode:
     """The notebook, checked. Raises ``HandoutError``."""
     try:
-        raw = json.loads(paths.read(notebook, NOTEBOOK_MAX), parse_constant=_no_number)
+        raw = json.loads(paths.read(notebook, NOTEBOOK_MAX))
     except FileNotFoundError:
         raise HandoutError(notebook, "there is no such notebook") from None
     except OSError as error:
@@ -69,10 +69,6 @@ def heading(notebook: Path) -> str:
     except HandoutError:
         found = None
     return found[1].strip() if found else notebook.stem
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number")
 
 
 def target(notebook: Path, out: Path, edition: str) -> Path:
