@@ -23,8 +23,8 @@ from vmcompare.course import text as lesson_text
 from vmcompare.course.exercises import Exercise, S, asked, tasks, works
 from vmcompare.course.lesson import findings_rows
 from vmcompare.course.text import Section
+from vmcompare.course.verdict import claims_table
 from vmcompare.course.verdict import explain as verdict_explain
-from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings

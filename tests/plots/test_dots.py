@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vmcompare.plots.dots import Dot, Panels, sizes, sliding_dots
+from vmcompare.plots.marks import Dot, Panels, sizes, sliding_dots
 from vmcompare.sandbox import Platform, Series
 
 MIB = float(2**20)

@@ -14,7 +14,7 @@ from settled import EACH, LESSONS, RECORDED, Places
 
 from vmcompare.course import answers, text
 from vmcompare.course.exercises import works
-from vmcompare.course.verdict import Verdict
+from vmcompare.course.verdict import Verdict, claims_table, lines
 from vmcompare.course.verdict.explain import (
     ABSENT,
     COMPARISONS,
@@ -26,7 +26,6 @@ from vmcompare.course.verdict.explain import (
     papers,
     ratios_figure,
 )
-from vmcompare.course.verdict.table import claims_table, lines
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion

@@ -13,7 +13,7 @@ from vmcompare.evidence.units import millions, seconds
 from vmcompare.evidence.view import Column, View, absent, failures, mixed, of_series
 from vmcompare.experiments.boot_instructions.measure import DIRECT, FULL
 from vmcompare.experiments.explanation import Explanation
-from vmcompare.plots.dots import Dot, Panels, counts, sliding_dots
+from vmcompare.plots.marks import Dot, Panels, counts, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Machine, Platform, Series
 

@@ -28,7 +28,7 @@ from vmcompare.experiments.image_size.measure import (
     VIRTUAL,
     WRITTEN,
 )
-from vmcompare.plots.dots import Dot, sizes, sliding_dots
+from vmcompare.plots.marks import Dot, sizes, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
