@@ -21,8 +21,7 @@ from markupsafe import Markup
 from vmcompare import engines
 from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import Tasks, asked
-from vmcompare.course.predict import Prediction
-from vmcompare.course.steps import Steps, choose
+from vmcompare.course.steps import Prediction, Steps, choose
 from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims

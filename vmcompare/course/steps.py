@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from vmcompare.course import page, text
-from vmcompare.course.exercises import (
-    LAB_STYLE,
-    Reply,
-    Tasks,
-    exercise_html,
-    exercise_widget,
-    questions_html,
-    quiz_widget,
-    sentence,
-)
-from vmcompare.course.predict import KEPT, Prediction
+from vmcompare.course import answers, exercises, page, text
+from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import UnknownName, VmcompareError
 from vmcompare.evidence.markdown import to_html, unescaped
+from vmcompare.evidence.units import written
+from vmcompare.evidence.view import Outcome, View
 from vmcompare.measuring.mode import is_handout
+from vmcompare.sandbox import EMULATION
+
+if TYPE_CHECKING:
+    import ipywidgets as widgets
 
 T = TypeVar("T")
 
@@ -43,7 +40,7 @@ class Steps(ABC):
     _predicted: list[Prediction] = field(default_factory=list, init=False)
     _redraws: list[Callable[[], None]] = field(default_factory=list, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
-    _tasks: Tasks[Any] | None = field(default=None, init=False)
+    _tasks: exercises.Tasks[Any] | None = field(default=None, init=False)
 
     # ---- the page, which follows the newest run -----------------------------------------------
 
@@ -86,16 +83,16 @@ class Steps(ABC):
     # ---- practise -----------------------------------------------------------------------------
 
     @abstractmethod
-    def _asked(self) -> Tasks[Any]:
+    def _asked(self) -> exercises.Tasks[Any]:
         """Exercises and questions of the lesson. Raises ``TextError``."""
 
-    def _practice(self) -> Tasks[Any] | None:
+    def _practice(self) -> exercises.Tasks[Any] | None:
         """Exercises and questions, and how far the learner is; ``None``, and said, if none."""
         if self._tasks is None:
             try:
                 self._tasks = self._asked()
             except VmcompareError as error:
-                self._say(sentence(error))
+                self._say(exercises.sentence(error))
         return self._tasks
 
     def check_answer(self, name: str, answer: object = ...) -> None:
@@ -111,15 +108,15 @@ class Steps(ABC):
         if exercise is None:
             page.display(asked.answer(name, answer))
         elif is_handout():
-            self._html(Markup(exercise_html(asked, exercise)))
+            self._html(Markup(exercises.exercise_html(asked, exercise)))
         elif exercise.choices and answer is ...:
-            box, refresh = exercise_widget(asked, exercise)
+            box, refresh = exercises.exercise_widget(asked, exercise)
             self._redraws.append(refresh)
             page.display(box)
         else:
             said = [asked.answer(name, answer)]
 
-            def draw() -> Reply:
+            def draw() -> exercises.Reply:
                 """What was said just now; later, what is to be said of other rows."""
                 return said.pop() if said else asked.answer(name, ...)
 
@@ -130,18 +127,17 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._html(Markup(questions_html(asked)))
+            self._html(Markup(exercises.questions_html(asked)))
             return
-        page.display(quiz_widget(asked))
+        page.display(exercises.quiz_widget(asked))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, by the rows shown now. Raises ``UnknownName``."""
         if asked := self._practice():
             words = asked.solution(name)
-            shown = Markup('{}<div class="vmc-task">{}</div>')
-            page.display(
-                page.Html(shown.format(Markup(LAB_STYLE), to_html(words)), unescaped(words))
-            )
+            task = Markup('{}<div class="vmc-task">{}</div>')
+            shown = task.format(Markup(exercises.LAB_STYLE), to_html(words))
+            page.display(page.Html(shown, unescaped(words)))
 
     # ---- predictions --------------------------------------------------------------------------
 
@@ -182,3 +178,90 @@ _REVEALED = Markup(
     '<details class="vmc-reveal"><summary>What was found, beside your predictions</summary>{}'
     "</details>"
 )
+
+
+# ---- what a learner predicts -----------------------------------------------------------------
+
+_LATER = "You will see it beside the result."
+KEPT = f"Kept. {_LATER}"  # what is said of an answer when nothing stood in its way
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A number that is asked for, or a ``whole`` one, which may be zero.
+
+    ``name`` is that of the outcome it is set beside; ``unit`` is ``"s"``, ``"ratio"`` or any word.
+    """
+
+    lesson: str
+    name: str
+    question: str
+    unit: str = ""
+    whole: bool = False
+
+    def refuses(self, value: object) -> str:
+        """Why ``value`` is no answer, as a sentence; empty when it is one."""
+        number = answers.number(value)
+        if number is None:
+            return "Please give a number."
+        if self.whole:
+            return "" if number >= 0 and number == int(number) else "Please give a whole number."
+        return "" if number > 0 else "Please give a number above zero."
+
+    def keep(self, value: Any) -> str:
+        if refused := self.refuses(value):
+            return refused
+        return f"{answers.keep(self.lesson, self.name, answers.number(value))} {_LATER}"
+
+    def kept(self) -> float | None:
+        """What was predicted, perhaps in an earlier session; ``None`` on paper."""
+        value = None if is_handout() else answers.kept(self.lesson).get(self.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return None if self.refuses(value) else value
+
+    def form(self, keep: Callable[[Any], str]) -> widgets.VBox:
+        import ipywidgets as widgets
+
+        kept = self.kept()
+        unit = exercises.unit_words(self.unit)
+        field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
+        button = widgets.Button(description="Keep my prediction", layout={"width": "auto"})
+        said = widgets.HTML("Kept earlier." if kept is not None else "")
+
+        def act(value: Any) -> None:
+            said.value = str(escape(keep(value)))
+
+        page.submitted(button, field, act)
+        asked = widgets.HTML(str(Markup("<b>{}</b>").format(self.question)))
+        return page.needs_kernel(widgets.VBox([asked, widgets.HBox([field, button]), said]))
+
+    def paper(self) -> Markup:
+        """A field that the page keeps in the reader's browser; printed a line to write on."""
+        unit = {"ratio": "×"}.get(self.unit, self.unit)
+        return render("prediction", id=self._id, question=self.question, unit=unit)
+
+    @property
+    def _id(self) -> str:
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", f"p-{self.lesson}-{self.name}")
+
+    def on_page(self, found: float | None = None) -> Markup:
+        """A cell that a handout's script fills in; with a number ``found``, by the ratio to it."""
+        value = Markup("") if found is None else Markup('<data value="{}"></data>').format(found)
+        return Markup('<output for="{}">{}–</output>').format(self._id, value)
+
+    def beside(self, outcome: Outcome, view: View) -> Mapping[str, str]:
+        """The guess, what the view gives, and how far they are apart."""
+        guess, found = self.kept(), outcome(view)
+        own: str = "–" if guess is None else written(guess, self.unit)
+        times = f"{found / guess:.2g}×" if found and guess else "–"
+        if is_handout():
+            own, times = self.on_page(), self.on_page(found) if found else "–"
+        emulated = not outcome.of_files and view.emulated(outcome.platforms)
+        under = f" ({EMULATION})" if emulated else ""
+        return {
+            "question": self.question,
+            "you predicted": own,
+            "found": "not measured here" if found is None else written(found, self.unit) + under,
+            "found ÷ predicted": times,
+        }

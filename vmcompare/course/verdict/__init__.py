@@ -14,27 +14,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vmcompare.course import page, text
-from vmcompare.course.exercises import (
-    Tasked,
-    Tasks,
-    questions_html,
-    quiz_widget,
-    tasks,
-    works,
-)
-from vmcompare.course.predict import Prediction
-from vmcompare.course.steps import Steps
+from vmcompare.course import exercises, page, text
+from vmcompare.course.steps import Prediction, Steps
 from vmcompare.course.templates import render
-from vmcompare.course.verdict.explain import (
-    COUNTED,
-    choices,
-    count,
-    explained,
-    headlines,
-    papers,
-    parts_of_headlines,
-)
+from vmcompare.course.verdict import explain
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.claims import ARTICLE, Conclusion, Finding, told
 from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part, gather
@@ -76,14 +59,14 @@ class Verdict(Steps):
 
     def predict(self, name: str, question: str, *, guess: float | None = None) -> None:
         """Ask for a number of claims (one of ``COUNTED``) and keep it. Raises ``UnknownName``."""
-        if name not in COUNTED:
-            raise UnknownName("outcome", name, list(COUNTED))
+        if name not in explain.COUNTED:
+            raise UnknownName("outcome", name, list(explain.COUNTED))
         # Nobody can guess a count without the total.
         asked = f"{question} (of {len(self._evidence.claims)} in all)"
         self._ask(Prediction(self.number, name, asked, unit="claims", whole=True), guess)
 
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
-        guess, found = asked.kept(), count(self._evidence, asked.name)
+        guess, found = asked.kept(), explain.count(self._evidence, asked.name)
         shown, close = "–", "–"
         if is_handout():
             shown = asked.on_page()
@@ -105,9 +88,9 @@ class Verdict(Steps):
 
     def figure(self, name: str) -> None:
         """Show the claims by finding ("findings"), or the ratios with their bounds ("ratios")."""
-        if name not in explained.figures:
-            raise UnknownName("figure", name, sorted(explained.figures))
-        draw = explained.figures[name]
+        if name not in explain.explained.figures:
+            raise UnknownName("figure", name, sorted(explain.explained.figures))
+        draw = explain.explained.figures[name]
         self._put(
             lambda: text.caption(
                 draw(self._evidence), self._section("figure", name), self._evidence.brief()
@@ -117,7 +100,7 @@ class Verdict(Steps):
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
         section = self._section("table", "papers")
-        self._put(lambda: page.table(*text.table(papers(self._evidence), section)))
+        self._put(lambda: page.table(*text.table(explain.papers(self._evidence), section)))
 
     # ---- choose -------------------------------------------------------------------------------
 
@@ -125,25 +108,25 @@ class Verdict(Steps):
         """Show the figures that a choice can rest on, and six pieces of work to choose for."""
 
         def figures() -> page.Html:
-            parts = parts_of_headlines(self._evidence)
-            shown = headlines(self._evidence)
+            parts = explain.parts_of_headlines(self._evidence)
+            shown = explain.headlines(self._evidence)
             rows = [{n: cell for n, cell in row.items() if n != "lesson"} for row in shown]
             return page.table(rows, self._source(parts))
 
         self._put(figures)
-        asked = self._tasks_of(({}, works(self._text(), choices(self._evidence))))
+        asked = self._tasks_of(({}, exercises.works(self._text(), explain.choices(self._evidence))))
         if is_handout():
-            self._html(Markup(questions_html(asked, "works")))
+            self._html(Markup(exercises.questions_html(asked, "works")))
         else:
-            page.display(quiz_widget(asked))
+            page.display(exercises.quiz_widget(asked))
 
     # ---- practise -----------------------------------------------------------------------------
 
-    def _asked(self) -> Tasks[Evidence]:
-        return self._tasks_of(tasks(self._text(), explained))
+    def _asked(self) -> exercises.Tasks[Evidence]:
+        return self._tasks_of(exercises.tasks(self._text(), explain.explained))
 
-    def _tasks_of(self, tasked: Tasked[Evidence]) -> Tasks[Evidence]:
-        return Tasks(self.number, *tasked, lambda: self._evidence, page.name_of(self))
+    def _tasks_of(self, tasked: exercises.Tasked[Evidence]) -> exercises.Tasks[Evidence]:
+        return exercises.Tasks(self.number, *tasked, lambda: self._evidence, page.name_of(self))
 
     # ---- inside -------------------------------------------------------------------------------
 
