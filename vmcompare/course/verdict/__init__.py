@@ -15,10 +15,9 @@ from typing import Any
 from markupsafe import Markup
 
 from vmcompare.course import exercises, page, text
-from vmcompare.course.steps import Prediction, Steps
+from vmcompare.course.steps import Prediction, Steps, choose
 from vmcompare.course.templates import render
 from vmcompare.course.verdict import explain
-from vmcompare.errors import UnknownName
 from vmcompare.evidence.claims import ARTICLE, Conclusion, Finding, told
 from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
@@ -59,8 +58,7 @@ class Verdict(Steps):
 
     def predict(self, name: str, question: str, *, guess: float | None = None) -> None:
         """Ask for a number of claims (one of ``COUNTED``) and keep it. Raises ``UnknownName``."""
-        if name not in explain.COUNTED:
-            raise UnknownName("outcome", name, list(explain.COUNTED))
+        choose("outcome", name, explain.COUNTED)
         # Nobody can guess a count without the total.
         asked = f"{question} (of {len(self._evidence.claims)} in all)"
         self._ask(Prediction(self.number, name, asked, unit="claims", whole=True), guess)
@@ -88,9 +86,7 @@ class Verdict(Steps):
 
     def figure(self, name: str) -> None:
         """Show the claims by finding ("findings"), or the ratios with their bounds ("ratios")."""
-        if name not in explain.explained.figures:
-            raise UnknownName("figure", name, sorted(explain.explained.figures))
-        draw = explain.explained.figures[name]
+        draw = choose("figure", name, explain.explained.figures)
         self._put(
             lambda: text.caption(
                 draw(self._evidence), self._section("figure", name), self._evidence.brief()
@@ -125,10 +121,10 @@ class Verdict(Steps):
     def _asked(self) -> exercises.Tasks[Evidence]:
         return self._tasks_of(exercises.tasks(self._text(), explain.explained))
 
+    # ---- inside -------------------------------------------------------------------------------
+
     def _tasks_of(self, tasked: exercises.Tasked[Evidence]) -> exercises.Tasks[Evidence]:
         return exercises.Tasks(self.number, *tasked, lambda: self._evidence, page.name_of(self))
-
-    # ---- inside -------------------------------------------------------------------------------
 
     def _text(self) -> text.Text:
         return text.read(lessons_dir() / "text" / "09-verdict.md")
