@@ -149,9 +149,6 @@ def name_of(lesson: object) -> str:
     return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
-_NOTE = Markup('<p class="vmc-note"><strong>Note.</strong> {}</p>')
-
-
 def safely(draw: Draw) -> Any:
     """What ``draw`` makes; where it raises ``VmcompareError``, its sentence."""
     try:
@@ -165,7 +162,7 @@ class Note:
     text: str
 
     def _repr_html_(self) -> str:
-        return _NOTE.format(self.text)
+        return Markup('<p class="vmc-note"><strong>Note.</strong> {}</p>').format(self.text)
 
 
 @dataclass(frozen=True, slots=True)

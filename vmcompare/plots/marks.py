@@ -144,21 +144,15 @@ class Dot:
 Panels = Mapping[str, Sequence[Dot]]  # title → dots from top to bottom; at least one dot in all
 
 
-def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
-    """One panel below the other, all on the same log axis of bytes; all values are positive.
-
-    ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings.
-    """
-    return _on_decades(panels, MIB, "MiB", what, caption)
-
-
-def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
-    """Counts on a log axis with a tick a decade; all are positive. See :func:`sizes`."""
-    return _on_decades({what: found}, 1e6, "million", what, caption)
-
-
 @style.own()
-def _on_decades(panels: Panels, scale: float, unit: str, what: str, caption: str) -> Picture:
+def amounts(
+    panels: Panels, *, what: str, caption: str, scale: float = MIB, unit: str = "MiB"
+) -> Picture:
+    """One panel below the other, all on the same log axis with a tick a decade; all are positive.
+
+    ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings. Ticks are
+    written in ``unit``, which is ``scale`` of the values' own.
+    """
     limits = _limits([dot for found in panels.values() for dot in found])
     ticks = [scale * 10.0**power for power in range(-3, 7)]
     picture = _drawn(panels, dict.fromkeys(panels, limits))
