@@ -457,15 +457,12 @@ def findings_rows(
     runs: Sequence[tuple[str, Recording | None]],
     evidence: Callable[[], Evidence],
 ) -> Iterator[Mapping[str, Any]]:
-    """For each of the lesson's claims and each run, the finding that its rule gives.
+    """For each of the lesson's claims and each run, the finding that its rule gives, to be shown.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``says``, ``quote`` and ``source`` to words,
-    ``told`` to what is told of it, and ``others`` to what others measured where it was not
-    measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
-    finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
-    recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
-    that run was; the verdict prefers a longer one (``evidence.claims.runs.ENOUGH``).
+    finding is that of the lesson that does, and a link leads there; ``evidence`` gathers all
+    recordings, and is asked only then. A lesson judges what it shows, however short that run was;
+    the verdict prefers a longer one (``evidence.claims.runs.ENOUGH``).
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)

@@ -96,13 +96,9 @@ def _live(model: Callable[[], WhatIf]) -> Callable[[], None]:
 
 
 def _modelled(whatif: WhatIf, position: int) -> page.Html:
-    return page.Html(
-        _MODELLED.format(
-            Markup(whatif.draw(whatif.values[position])._repr_html_()),
-            shown_math(whatif.formula, block=True),
-            whatif.source,
-        )
-    )
+    drawn = Markup(whatif.draw(whatif.values[position])._repr_html_())
+    formula = shown_math(whatif.formula, block=True)
+    return page.Html(_MODELLED.format(drawn, formula, whatif.source))
 
 
 _MODELLED = Markup(
