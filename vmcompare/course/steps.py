@@ -215,9 +215,7 @@ class Prediction:
 
     def kept(self) -> float | None:
         """What was predicted, perhaps in an earlier session; ``None`` on paper."""
-        value = None if is_handout() else answers.kept(self.lesson).get(self.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
+        value: Any = None if is_handout() else answers.kept(self.lesson).get(self.name)
         return None if self.refuses(value) else value
 
     def form(self, keep: Callable[[Any], str]) -> widgets.VBox:
