@@ -116,11 +116,10 @@ def toy_page(shared: Path) -> Path:
     """The toy lesson of ``tests/handout``, exported once for all processes of this test run."""
     import lesson_fixture
 
-    from vmcompare import handout
     from vmcompare.paths import locked
 
     made = shared / "toy" / "out" / "toy-lesson.html"
     with locked(shared / "toy.lock"):
         if not made.exists():
-            handout.export(lesson_fixture.write(shared / "toy" / "lesson"), made.parent)
+            lesson_fixture.export(lesson_fixture.write(shared / "toy" / "lesson"), made.parent)
     return made

@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from room import NOTEBOOKS, Room
 
-from vmcompare.course import text
+from vmcompare.course import exercises, text
 from vmcompare.course.page import COLUMNS_SHOWN, ROWS_SHOWN
 
 WORDS = 2000
@@ -73,7 +73,7 @@ def questions() -> list[tuple[str, list[str], int]]:
     """Every question of every quiz: name, choices as they are shown, position of the right one."""
     found = []
     for path in sorted((NOTEBOOKS[0].parent / "text").glob("[0-9]*.md")):
-        for question in text.questions(text.read(path)):
+        for question in exercises.questions(text.read(path)):
             shown = [choice.text for choice in question.choices]
             right = [choice.right for choice in question.choices].index(True)
             found.append((f"{path.stem}: {question.name}", shown, right))

@@ -361,7 +361,7 @@ def _answers() -> list[list[Json]]:
 
 def _read_answers(path: Path, _: random.Random) -> None:
     from vmcompare.course import answers
-    from vmcompare.course.predict import Prediction
+    from vmcompare.course.steps import Prediction
 
     def all_of_them() -> None:
         for lesson in ("02", "04", "99", "none"):

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from vmcompare.course import text as lesson_text
-from vmcompare.course.exercises import Exercise
+from vmcompare.course.exercises import Exercise, S, asked, tasks, works
 from vmcompare.course.lesson import findings_rows
 from vmcompare.course.text import Section
+from vmcompare.course.verdict import claims_table
 from vmcompare.course.verdict import explain as verdict_explain
-from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings
@@ -111,7 +111,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
         "questions": {},
     }
     for lesson in numbers:
-        exercises, questions = lesson_text.asked(experiment, lesson)
+        exercises, questions = asked(experiment, lesson)
         found["exercises"] |= {n: exercise(e, view) for n, e in exercises.items()}
         found["questions"] |= {
             q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions
@@ -134,10 +134,9 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
     shown = runs.gather(own=False)
-    view = compose(None, None)
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words
-    exercises, questions = lesson_text.tasks(words, explained, lambda _: shown)
+    exercises, questions = tasks(words, explained)
     return {
         "claims": {
             p.claim.name: {
@@ -155,10 +154,10 @@ def of_verdict() -> dict[str, Any]:
         "tables": {n: table(list(t(shown)), "") for n, t in explained.tables.items()},
         "works": {
             work.name: {choice.text: choice.feedback for choice in work.choices}
-            for work in lesson_text.works(words, verdict_explain.choices(shown))
+            for work in works(words, verdict_explain.choices(shown))
         },
         "outcomes": {n: verdict_explain.count(shown, n) for n in verdict_explain.COUNTED},
-        "exercises": {n: exercise(e, view) for n, e in exercises.items()},
+        "exercises": {n: exercise(e, shown) for n, e in exercises.items()},
         "questions": {q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions},
     }
 
@@ -209,15 +208,17 @@ def whatif(model: WhatIf) -> dict[str, Any]:
     }
 
 
-def exercise(asked: Exercise, view: View) -> dict[str, Any]:
+def exercise(asked: Exercise[S], shown: S) -> dict[str, Any]:
     """The model answer, and what is said to each choice, or to a number that is far off."""
     answers: Iterable[float | str] = () if asked.in_words else asked.choices or (-1.0,)
+
+    def said(answer: float | str) -> dict[str, Any]:
+        reply = asked.check(shown, answer)
+        return {"right": reply.right, "text": reply.text}
+
     return {
-        "solution": _or_error(lambda: asked.solution(view)),
-        "answers": {
-            str(answer): _or_error(lambda a=answer: plain(asdict(asked.check(view, a))))
-            for answer in answers
-        },
+        "solution": _or_error(lambda: asked.solution(shown)),
+        "answers": {str(answer): _or_error(partial(said, answer)) for answer in answers},
     }
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from browser_tools import NOTEBOOKS, ROOT, Open, unfold
 
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 
 pytestmark = pytest.mark.browser
 
-EXERCISES, QUESTIONS = text.asked("boot_speed", "04")
+EXERCISES, QUESTIONS = asked("boot_speed", "04")
 TITLES = (
     "Exercise: the services’ share of a boot",
     "How short may a job be?",
@@ -58,7 +58,7 @@ def test_what_is_said_is_where_a_screen_reader_is_told_of_changes(
     assert [region.inner_text() for region in regions.all()] == [""] * regions.count()
     group.get_by_role("radio", name=QUESTIONS[0].choices[1].text).check()
     assert QUESTIONS[0].choices[1].feedback[:30] in regions.nth(1).inner_text()
-    name = page.get_by_role("group", name=QUESTIONS[0].ask)
+    name = page.get_by_role("group", name=QUESTIONS[0].prose)
     assert name.count() == 1  # the question names its choices
 
 

@@ -11,7 +11,7 @@ import pytest
 from browser_tools import Open
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "handout"))
-from lesson_fixture import TOYS, code, new_markdown_cell, new_notebook
+from lesson_fixture import TOYS, code, export, new_markdown_cell, new_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -37,14 +37,16 @@ SHOWS = f"""
 from IPython.display import HTML, Markdown, display
 from vmcompare.course import exercises, page
 from vmcompare.course import slider as whatif
-from vmcompare.course.exercises import Choice, Question, Reply, Tasks
+from vmcompare.course.exercises import Reply, Tasks
+from vmcompare.course.text import Choice, Section
 from vmcompare.evidence.markdown import literal
 VALUE = {VALUE!r}
 for markup in {RUNS!r}:
     display(HTML(markup))
 display(Markdown(VALUE.split(" ![")[0]), page.table([{{VALUE: VALUE}}], VALUE), page.Note(VALUE))
 display(Reply(None, literal(VALUE), (literal(VALUE),), checked_on=VALUE))
-asked = (Question("q", literal(VALUE), (Choice(literal(VALUE), literal(VALUE), True),)),)
+choices = (Choice(literal(VALUE), literal(VALUE), True),)
+asked = (Section(None, 0, "question", "q", {{}}, literal(VALUE), (), choices, {{}}),)
 display(HTML(exercises.questions_html(Tasks("00", {{}}, asked, None))))
 import dataclasses, toys
 model = dataclasses.replace(toys.what_if(3), label=VALUE, source=VALUE, formula=VALUE)
@@ -55,14 +57,13 @@ whatif.show(lambda: model)
 def test_a_hostile_notebook_opens_quietly_and_its_sliders_and_quiz_work(
     tmp_path: Path, open_page: Open
 ) -> None:
-    from vmcompare import handout
 
     (tmp_path / "toys.py").write_text(TOYS)
     text = "# A page\n\n" + "\n\n".join(m for m in RUNS if "mglyph" not in m)
     cells = [new_markdown_cell(text), code(SHOWS, "hide-input"), new_markdown_cell("## The end")]
     notebook = tmp_path / "hostile.ipynb"
     notebook.write_text(json.dumps(new_notebook(cells)))
-    made = handout.export(notebook, tmp_path / "out")
+    made = export(notebook, tmp_path / "out")
 
     dialogs: list[Any] = []
     page = open_page(made, watch=dialogs)  # it fails on requests, errors and violations

@@ -25,7 +25,7 @@ from servers import CODE_CELLS, IDLE, SETTLED, Server, open_notebook, ours, run_
 from waiting import until
 
 from vmcompare import paths
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.course.lesson import Lesson
 from vmcompare.experiments.boot_speed.explain import services_share
 
@@ -39,6 +39,9 @@ LESSON_04 = pytest.mark.parametrize(
     "name", [p for p in NOTEBOOKS if p.stem.startswith("04")], ids=["04"], indirect=True
 )
 """What asks and answers is the same code in every lesson: one of them is asked by keyboard."""
+
+BOOT_SPEED = asked("boot_speed", "04")
+"""Exercises and questions of lesson 04."""
 
 ERRORS = f"""
 {CODE_CELLS}.flatMap(cell => cell.outputs.toJSON())
@@ -167,13 +170,12 @@ def run_cell(notebook: Any, holding: str, source: str) -> None:
 def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     notebook: Any, name: str
 ) -> None:
-    exercises, _ = text.asked("boot_speed", "04")
-    asked, call = exercises["services_share"], 'boot.check_answer("services_share"'
+    asked, call = BOOT_SPEED[0]["services_share"], 'boot.check_answer("services_share"'
     said = notebook.locator(".jp-CodeCell", has_text="services_share").first.locator(
         ".vmc-live .vmc-said"
     )
     assert "Not answered yet. Put a number, in per cent," in said.inner_text()
-    for number in range(1, len(asked.hints) + 1):
+    for number in range(1, len(asked.section.hints) + 1):
         run_cell(notebook, call, f"{call}, 3)")
         said.get_by_text(f"Hint {number}.").wait_for(timeout=60_000)
         assert "less than the data shown give" in said.inner_text()
@@ -189,8 +191,7 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
 def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
     notebook: Any, name: str
 ) -> None:
-    exercises, _ = text.asked("boot_speed", "04")
-    asked = exercises["flawed_study"]
+    asked = BOOT_SPEED[0]["flawed_study"]
     view = Lesson("boot_speed", "04").view
     box = notebook.locator(".widget-vbox", has_text="Have the image ready beforehand").last
     box.scroll_into_view_if_needed()
@@ -206,8 +207,8 @@ def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
 
 @LESSON_04
 def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
-    question = text.asked("boot_speed", "04")[1][0]
-    box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
+    question = BOOT_SPEED[1][0]
+    box = notebook.locator(".widget-vbox").filter(has_text=question.prose).last
     box.scroll_into_view_if_needed()
     radios = box.locator("input[type=radio]")
     assert radios.count() == len(question.choices)

@@ -12,9 +12,11 @@ from planted import planted, starts
 
 from vmcompare.course import answers
 from vmcompare.course.answers import Kind as Answered
-from vmcompare.course.exercises import Choice, Exercise, Feedback, Question, Tasks, near, source
+from vmcompare.course.exercises import Exercise, Tasks, near, source
+from vmcompare.course.text import Choice, Section
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.view import View, compose
+from vmcompare.experiments.explanation import Number
 from vmcompare.paths import answers_path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,26 +29,37 @@ def median_s(view: View) -> float:
     return float(rows["value"].median())
 
 
+def section(kind: str, name: str, *choices: Choice, prose: str = "", **more: Any) -> Section:
+    hints, parts = more.pop("hints", ()), more
+    return Section(Path("99-toy.md"), 1, kind, name, {}, prose, hints, choices, parts)
+
+
 NUMBER = Exercise(
-    name="number",
-    unit="s",
-    check=lambda view, answer: near(answer, median_s(view), "s", why="Toy reason."),
-    hints=("Look at `one`.", "Look at *two*."),
-    solution=lambda view: f"It is **{median_s(view):.3f} s**.",
+    section(
+        "exercise",
+        "number",
+        hints=("Look at `one`.", "Look at *two*."),
+        **{"Right": "Toy reason.", "Model answer": "It is **{median} s**."},
+    ),
+    Number(median_s, "s", 0.1),
+    lambda view: {"median": f"{median_s(view):.3f}"},
 )
-SAID = {"The `clock`": "It is sound.", "The unit": "It was ms."}
 PICK = Exercise(
-    name="pick",
-    choices=("The `clock`", "The unit"),
-    check=lambda _, answer: Feedback(answer == "The unit", SAID[str(answer)]),
-    on_rows=False,
-    hints=("Read it again.",),
-    solution=lambda _: "The unit.",
+    section(
+        "exercise",
+        "pick",
+        Choice("The `clock`", "It is sound."),
+        Choice("The unit", "It was ms.", right=True),
+        hints=("Read it again.",),
+        **{"Model answer": "The unit."},
+    )
 )
-QUESTION = Question(
+QUESTION = section(
+    "question",
     "belief",
-    "What is so?",
-    (Choice("This", "No, for the figure shows …"), Choice("That", "So it is.", right=True)),
+    Choice("This", "No, for the figure shows …"),
+    Choice("That", "So it is.", right=True),
+    prose="What is so?",
 )
 
 
@@ -56,23 +69,23 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> View:
 
 
 @pytest.fixture
-def tasks(private_places: Path, shown: View) -> Tasks:
+def tasks(private_places: Path, shown: View) -> Tasks[View]:
     return toy(shown)
 
 
-def toy(view: View, called: str = "lesson") -> Tasks:
+def toy(view: View, called: str = "lesson") -> Tasks[View]:
     return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, called)
 
 
 class TestAnswering:
     def test_every_further_wrong_answer_brings_the_next_hint_and_after_the_last_an_offer(
-        self, tasks: Tasks
+        self, tasks: Tasks[View]
     ) -> None:
         first, second, third = (tasks.check("number", 9) for _ in range(3))
         assert [r.right for r in (first, second, third)] == [False] * 3
         assert first.text == "Not yet: that is more than the data shown give."
         assert [len(r.hints) for r in (first, second, third)] == [1, 2, 2]
-        assert second.hints == NUMBER.hints
+        assert second.hints == NUMBER.section.hints
         assert [bool(r.solve) for r in (first, second, third)] == [False, True, True]
 
     def test_a_right_answer_says_what_the_data_give_and_why(self, tasks: Tasks) -> None:
@@ -84,7 +97,7 @@ class TestAnswering:
         assert "measured, run " in reply.checked_on
 
     def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
-        self, tasks: Tasks
+        self, tasks: Tasks[View]
     ) -> None:
         name = next(n for n, e in tasks.exercises.items() if not e.on_rows)
         assert tasks.check(name, tasks.exercises[name].choices[0]).checked_on == ""
@@ -118,7 +131,7 @@ class TestAnswering:
         assert answers.kept("99", Answered.EXERCISE)["number"] == {"answer": 1, "wrong": 0}
 
     def test_three_dots_are_no_answer_and_say_how_to_give_one(
-        self, tasks: Tasks, shown: View
+        self, tasks: Tasks[View], shown: View
     ) -> None:
         reply = tasks.answer("number", ...)
         assert (reply.right, reply.hints) == (None, ())
@@ -127,11 +140,11 @@ class TestAnswering:
         again = toy(shown).answer("number", ...)
         assert again.right is False
         assert again.note == "Your kept answer: 7.00 s."
-        assert again.hints == NUMBER.hints[:1]  # looking again is no further try
+        assert again.hints == NUMBER.section.hints[:1]  # looking again is no further try
 
     @pytest.mark.parametrize("answer", ["", "much", None, True, float("nan"), [1]])
     def test_what_is_no_number_is_asked_for_again_and_not_counted(
-        self, tasks: Tasks, answer: object
+        self, tasks: Tasks[View], answer: object
     ) -> None:
         reply = tasks.check("number", answer)
         assert (reply.right, reply.text) == (None, "Please give a number, in seconds.")
@@ -146,7 +159,7 @@ class TestAnswering:
             assert "2: The unit" in reply.text
 
     def test_one_call_answers_exercises_and_questions_and_knows_no_others(
-        self, tasks: Tasks
+        self, tasks: Tasks[View]
     ) -> None:
         assert tasks.answer("number", "0.1").right
         assert tasks.answer("belief", 2).text == "So it is."
@@ -160,7 +173,7 @@ class TestAnswering:
 
 class TestKeeping:
     def test_answers_and_hints_are_there_when_the_notebook_is_opened_again(
-        self, tasks: Tasks, shown: View
+        self, tasks: Tasks[View], shown: View
     ) -> None:
         tasks.check("number", 7)
         tasks.check("pick", 2)
@@ -169,10 +182,10 @@ class TestKeeping:
         assert again.kept("number") == 7
         reply = again.again("number")
         assert reply is not None
-        assert reply.hints == NUMBER.hints[:1]
+        assert reply.hints == NUMBER.section.hints[:1]
         assert again.kept("pick") == "The unit"
         assert again.chosen(QUESTION) == QUESTION.choices[1]
-        assert again.check("number", 7).hints == NUMBER.hints
+        assert again.check("number", 7).hints == NUMBER.section.hints
 
     def test_predictions_exercises_and_questions_of_one_name_are_kept_apart(
         self, private_places: Path
@@ -215,7 +228,7 @@ class TestKeeping:
         assert toy(shown).kept("number") == 0.1
 
     def test_where_nothing_can_be_kept_the_answer_is_still_judged(
-        self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+        self, tasks: Tasks[View], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -229,7 +242,7 @@ class TestKeeping:
         assert len(tasks.check("number", 9).hints) == 2
 
     def test_a_page_for_others_neither_shows_nor_keeps_ones_own_answers(
-        self, tasks: Tasks, shown: View, monkeypatch: pytest.MonkeyPatch
+        self, tasks: Tasks[View], shown: View, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tasks.check("number", 7)
         monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.course.predict import Prediction
+from vmcompare.course.steps import Prediction
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vmcompare.course import text
+from vmcompare.course.exercises import Tasked, tasks
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import TextError, Unavailable
 from vmcompare.evidence.claims import runs
@@ -178,13 +179,13 @@ class TestFilling:
 
 
 class TestMeetingPython:
-    def tasks(self, whole: text.Text) -> text.Tasked:
+    def tasks(self, whole: text.Text) -> Tasked[View]:
         explained = Explanation[View]()
         explained.check("share", unit="per cent", within=0.01)(lambda _: 66.0)
         explained.values("share")(lambda _: VALUES)
         explained.values("pick")(lambda _: VALUES)
 
-        return text.tasks(whole, explained, lambda view: view)
+        return tasks(whole, explained)
 
     def test_a_number_is_compared_and_the_text_says_why(self, whole: text.Text) -> None:
         exercises, questions = self.tasks(whole)
@@ -342,13 +343,13 @@ def test_every_placeholder_has_its_value_and_every_value_its_placeholder(
 
 @every_text
 def test_choices_are_answered_each_in_its_own_words(path: Path) -> None:
-    shown, view = shown_of(path), compose(None, None)
-    exercises, questions = text.tasks(text.read(path), explained_of(path), lambda _: shown)
+    shown = shown_of(path)
+    exercises, questions = tasks(text.read(path), explained_of(path))
     for exercise in exercises.values():
         if exercise.choices:
-            said = [exercise.check(view, choice) for choice in exercise.choices]
+            said = [exercise.check(shown, choice) for choice in exercise.choices]
             assert sum(feedback.right for feedback in said) == 1
             assert len({feedback.text for feedback in said}) == len(said)
-        assert exercise.solution(view)
+        assert exercise.solution(shown)
     names = [*exercises, *(question.name for question in questions)]
     assert len(set(names)) == len(names)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from planted import STARTS_S, planted, starts
 
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.explain import services_share
 
 NUMBERS = ("services_share", "job_length")
-EXERCISES, _ = text.asked("boot_speed", "04")
+EXERCISES, _ = asked("boot_speed", "04")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-boot-speed.ipynb"
 
 

@@ -12,7 +12,7 @@ from explained import Asked
 from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
@@ -20,7 +20,7 @@ from vmcompare.experiments.guest_os.explain import explained
 from vmcompare.experiments.guest_os.fits import fits
 
 FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
-EXERCISES, _ = text.asked("guest_os", "01")
+EXERCISES, _ = asked("guest_os", "01")
 EMULATED = "vm (q35) · software emulation"
 
 

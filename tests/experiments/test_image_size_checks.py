@@ -11,11 +11,11 @@ import pytest
 from planted import planted
 from planted_images import images
 
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.engines.images import oci
 from vmcompare.evidence.view import View, compose
 
-EXERCISES, _ = text.asked("image_size", "03")
+EXERCISES, _ = asked("image_size", "03")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03-image-size.ipynb"
 
 

@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.evidence.view import compose
 from vmcompare.experiments.isolation.probes import CAPABILITY_NAMES, decoded_capabilities
 
-EXERCISES = text.asked("isolation", "05a")[0]
+EXERCISES = asked("isolation", "05a")[0]
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-boundaries.ipynb"
 
 

@@ -18,6 +18,7 @@ from planted import planted, row
 from whole_computer_fakes import full, machine, process, rows
 
 from vmcompare.course import text
+from vmcompare.course.exercises import asked
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.recording import Measurement
@@ -29,7 +30,7 @@ from vmcompare.sandbox import Platform
 DEMO = explained.demos["boot_sector"]
 NOTHING = compose(None, None)
 WORDS = text.of_lesson("00")
-EXERCISES, _ = text.asked("whole_computer", "00")
+EXERCISES, _ = asked("whole_computer", "00")
 
 
 def table(name: str, view: View) -> pd.DataFrame:

@@ -21,8 +21,7 @@ from bs4 import BeautifulSoup
 from tools import golden
 from vmcompare.__main__ import main
 from vmcompare.course import page, slider
-from vmcompare.course import text as lesson_text
-from vmcompare.course.exercises import Tasks, exercise_html, questions_html
+from vmcompare.course.exercises import Tasks, asked, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
@@ -98,10 +97,9 @@ def shown_of(experiment: str) -> Iterator[str]:
         except VmcompareError as error:
             yield page.Note(str(error))._repr_html_()
     for number in (n for n, on in lesson_files().items() if experiment in on.experiments):
-        exercises, questions = lesson_text.asked(experiment, number)
-        tasks = Tasks("00", exercises, questions, lambda: hostile)
+        tasks = Tasks("00", *asked(experiment, number), lambda: hostile)
         yield questions_html(tasks)
-        for exercise in exercises.values():
+        for exercise in tasks.exercises.values():
             yield exercise_html(tasks, exercise)
             for answer in (1.0, *exercise.choices):
                 yield tasks.check(exercise.name, answer)._repr_html_()
@@ -467,7 +465,6 @@ NOTEBOOKS = {
     "nested": b'{"nbformat":4,"nbformat_minor":5,"metadata":{"a":' + b"[" * 100_000,
     "nested metadata": b'{"nbformat":4,"nbformat_minor":5,"cells":[],"metadata":{"a":'
     + b"[" * 500 + b"]" * 500 + b"}}",
-    "no number": b'{"nbformat":4,"nbformat_minor":5,"cells":[],"metadata":{"a":NaN}}',
     "long number": b'{"nbformat":' + b"4" * 5000 + b"}",
     "byte order mark": b"\xef\xbb\xbf{}",
     "UTF-16": '{"nbformat":4}'.encode("utf-16"),

@@ -27,7 +27,7 @@ import unprivileged
 from vmcompare import paths
 from vmcompare.__main__ import main
 from vmcompare.course import answers
-from vmcompare.course.predict import Prediction
+from vmcompare.course.steps import Prediction
 from vmcompare.engines import cleanup
 from vmcompare.engines.images import cache
 from vmcompare.engines.qemu import accel

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vmcompare import handout
+from vmcompare.handout import HandoutError
+
 TOYS = '''\
 """Toy figures for the tests of the handout. Nothing in them was measured."""
 from matplotlib.figure import Figure
@@ -131,3 +134,12 @@ def write(directory: Path, notebook: Node | None = None) -> Path:
     path = directory / "toy-lesson.ipynb"
     path.write_text(json.dumps(notebook or lesson()), encoding="utf-8")
     return path
+
+
+def export(notebook: Path, out: Path, **options: Any) -> Path:
+    """The handout of one notebook, or the ``HandoutError`` that says why there is none."""
+    made: list[Path | HandoutError] = []
+    handout.export_all([notebook], out, made.append, **options)
+    if isinstance(made[0], HandoutError):
+        raise made[0]
+    return made[0]

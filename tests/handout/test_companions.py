@@ -19,9 +19,9 @@ from vmcompare.paths import lessons_dir
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both pages, beside one handout in two editions, and a stranger's page."""
     place = tmp_path_factory.mktemp("dist")
-    ours = '<meta name="generator" content="vmcompare 1"><body class="{}">'
-    (place / "04-boot #1-instructor.html").write_text(ours.format("vmc-instructor"))
-    (place / "04-boot #1.html").write_text(ours.format(""))
+    ours = '<meta name="generator" content="vmcompare 1, {}">'
+    (place / "04-boot #1-instructor.html").write_text(ours.format("instructor"))
+    (place / "04-boot #1.html").write_text(ours.format("student"))
     (place / "01-mine.html").write_text("<h1>Mine</h1>")
     index.write(place)
     return place

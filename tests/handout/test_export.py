@@ -12,7 +12,7 @@ from pathlib import Path
 import lesson_fixture
 import psutil
 import pytest
-from lesson_fixture import new_markdown_cell, new_notebook
+from lesson_fixture import export, new_markdown_cell, new_notebook
 
 from vmcompare import handout
 from vmcompare.errors import UnknownName
@@ -32,20 +32,20 @@ def test_editions(tmp_path: Path) -> None:
         ]
     )
     path = lesson_fixture.write(tmp_path, notebook)
-    student = handout.export(path, tmp_path).read_text(encoding="utf-8")
-    teacher = handout.export(path, tmp_path, edition="instructor")
+    student = export(path, tmp_path).read_text(encoding="utf-8")
+    teacher = export(path, tmp_path, edition="instructor")
     assert teacher.name == "toy-lesson-instructor.html"
     shown = teacher.read_text(encoding="utf-8")
     assert 'class="vmc-answers"' not in shown
     assert 'class="vmc-answers"' in student
     with pytest.raises(UnknownName, match="choose from: student, instructor"):
-        handout.export(path, tmp_path, edition="pupil")
+        export(path, tmp_path, edition="pupil")
 
 
 def test_cell_error_leaves_no_file(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "x = 1", "y = 2\nx / 0\nz = 3")
     with pytest.raises(HandoutError, match="ZeroDivisionError: division by zero") as caught:
-        handout.export(path, tmp_path / "out")
+        export(path, tmp_path / "out")
     assert caught.value.cell == "y = 2"
     assert caught.value.line == "x / 0"
     assert "`y = 2`" in str(caught.value)
@@ -57,10 +57,10 @@ def test_cell_error_leaves_no_file(tmp_path: Path) -> None:
 def test_kernel_death_and_time_out(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "import os; os._exit(3)")
     with pytest.raises(HandoutError, match="the kernel died"):
-        handout.export(path, tmp_path / "out")
+        export(path, tmp_path / "out")
     path = short_notebook(tmp_path, "import time; time.sleep(60)")
     with pytest.raises(HandoutError, match="more than 2 s"):
-        handout.export(path, tmp_path / "out", timeout_s=2)
+        export(path, tmp_path / "out", timeout_s=2)
     assert not kernels_below(psutil.Process())
 
 
@@ -68,7 +68,7 @@ def test_a_page_that_would_load_something(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_markdown_cell("# T\n\n![a](https://example.org/a.png)")])
     path = lesson_fixture.write(tmp_path, notebook)
     with pytest.raises(HandoutError, match="<img> would load"):
-        handout.export(path, tmp_path)
+        export(path, tmp_path)
     assert not (tmp_path / "toy-lesson.html").exists()
 
 
@@ -80,10 +80,10 @@ def test_second_try_when_the_kernel_does_not_start(
     commands = [[sys.executable, "-c", "print('toy failure')"], right]
     monkeypatch.setattr(execution, "command", lambda: commands.pop(0))
     path = short_notebook(tmp_path, "print('ran')")
-    assert "ran" in handout.export(path, tmp_path).read_text(encoding="utf-8")
+    assert "ran" in export(path, tmp_path).read_text(encoding="utf-8")
     commands = [[sys.executable, "-c", "import sys; sys.exit('toy failure')"]] * 2
     with pytest.raises(HandoutError, match="did not start, not even at a second try: toy failure"):
-        handout.export(path, tmp_path / "out")
+        export(path, tmp_path / "out")
 
 
 def kernels_below(process: psutil.Process) -> list[psutil.Process]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import lesson_fixture
 import pytest
 from bs4 import BeautifulSoup
-from lesson_fixture import code, new_markdown_cell, new_notebook
+from lesson_fixture import code, export, new_markdown_cell, new_notebook
 
 from vmcompare import handout, paths
 from vmcompare.__main__ import main
@@ -48,7 +48,7 @@ def test_the_index_says_of_each_handout_what_it_asks_how_long_and_from_which_dat
 
 
 def test_an_index_is_the_same_at_every_writing_and_never_lists_itself(tmp_path: Path) -> None:
-    handout.export(notebook(tmp_path, "03"), tmp_path / "out")
+    export(notebook(tmp_path, "03"), tmp_path / "out")
     *_, page = index.write(tmp_path / "out")
     once = page.read_text(encoding="utf-8")
     assert index.index(tmp_path / "out") == once
@@ -62,12 +62,12 @@ def test_the_index_and_a_lesson_lead_to_the_browser_lab_which_comes_with_its_sou
     page.write_text("<h1>Browser lab</h1>")
     sources.write_text("sources")
     monkeypatch.setattr(paths, "browser_lab_page", lambda: page)
-    handout.export(notebook(tmp_path, "02", shown="[lab](browser-lab.html)"), tmp_path / "out")
+    export(notebook(tmp_path, "02", shown="[lab](browser-lab.html)"), tmp_path / "out")
     assert (tmp_path / "out" / page.name).read_text() == "<h1>Browser lab</h1>"
     assert (tmp_path / "out" / sources.name).read_text() == "sources"
     written = index.index(tmp_path / "out")
     assert written.count('href="browser-lab.html"') == 1
-    handout.export(notebook(tmp_path, "03"), tmp_path / "other")
+    export(notebook(tmp_path, "03"), tmp_path / "other")
     assert not (tmp_path / "other" / page.name).exists()
     assert "browser-lab" not in index.index(tmp_path / "other")
 
@@ -112,7 +112,7 @@ def test_pages_of_a_course_lead_to_the_ones_beside_them_and_to_the_contents(tmp_
         [made[1].name, "index.html", *files.COMPANIONS],
     ]
     assert "Lesson 2 of 3" in navigations[1].get_text()
-    alone = handout.export(lessons[0], tmp_path / "alone")
+    alone = export(lessons[0], tmp_path / "alone")
     assert '<nav class="vmc-lessons"' not in alone.read_text()
 
 

@@ -154,10 +154,10 @@ def test_packed_frames_come_out_whole() -> None:
 
 @pytest.mark.parametrize(
     ("start", "last", "printed"),
-    [(0, 0, [0]), (0, 1, [0, 1]), (1, 2, [0, 1, 2]), (8, 38, [0, 8, 23, 38]), (0, 9, [0, 4, 6, 9])],
+    [(0, 0, [0]), (0, 1, [0, 1]), (1, 2, [0, 1, 2]), (8, 38, [0, 8, 38]), (9, 9, [0, 4, 9])],
 )
 def test_positions_on_paper(start: int, last: int, printed: list[int]) -> None:
-    assert slider._printed(start, last, 4) == printed
+    assert slider._printed(start, last) == printed
 
 
 def test_shrinking_keeps_what_decides_size_and_style() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vmcompare.plots.dots import Dot, Panels, sizes, sliding_dots
+from vmcompare.plots.marks import Dot, Panels, amounts, sliding_dots
 from vmcompare.sandbox import Platform, Series
 
 MIB = float(2**20)
@@ -19,7 +19,7 @@ PANELS: Panels = {
 
 
 def test_the_text_alternative_says_every_panel_and_value() -> None:
-    alt = sizes(PANELS, what="Sizes", caption="").alt
+    alt = amounts(PANELS, what="Sizes", caption="").alt
     assert alt == (
         "Sizes, on a logarithmic axis. Sent: container 10.0 MiB; vm 60.0 MiB; "
         "vm, on a backing file 614 KiB. On disk: container 25.0 MiB."
@@ -27,14 +27,14 @@ def test_the_text_alternative_says_every_panel_and_value() -> None:
 
 
 def test_all_panels_share_one_axis_and_only_the_last_is_labelled() -> None:
-    axes = sizes(PANELS, what="Sizes", caption="").figure.axes
+    axes = amounts(PANELS, what="Sizes", caption="").figure.axes
     assert len({one.get_xlim() for one in axes}) == 1
-    svg = sizes(PANELS, what="Sizes", caption="").svg()
+    svg = amounts(PANELS, what="Sizes", caption="").svg()
     assert len(re.findall(r">10 MiB<", svg)) == 1
 
 
 def test_a_shared_base_is_drawn_hollow() -> None:
-    axes = sizes(PANELS, what="Sizes", caption="").figure.axes[0]
+    axes = amounts(PANELS, what="Sizes", caption="").figure.axes[0]
     fills = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() != "None"]
     assert fills.count("white") == 1
     assert len(fills) == 3

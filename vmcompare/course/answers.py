@@ -41,11 +41,14 @@ _held: dict[str, dict[str, Any]] = {}
 
 
 class Kind(StrEnum):
-    """What was answered. A lesson may give the same name to one of each."""
+    """What was answered. A lesson may give the same name to one of each.
 
-    PREDICTION = "prediction"
-    EXERCISE = "exercise"
-    QUESTION = "question"
+    It stands before the name in the file; predictions, which came first, have their bare name.
+    """
+
+    PREDICTION = ""
+    EXERCISE = "exercise/"
+    QUESTION = "question/"
 
 
 def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> str:
@@ -57,7 +60,7 @@ def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> s
     """
     entry = {"value": value, "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     msgspec.json.decode(json.dumps([lesson, name, entry], allow_nan=False))
-    _held.setdefault(lesson, {})[_key(kind, name)] = entry
+    _held.setdefault(lesson, {})[f"{kind}{name}"] = entry
     try:
         path = paths.answers_path()
         lock = path.with_name(path.name + ".lock")
@@ -87,13 +90,10 @@ def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
         everything = _load(paths.answers_path()) or {}
     entries = everything.get(lesson)
     entries = {**(entries if isinstance(entries, dict) else {}), **_held.get(lesson, {})}
-    before = _key(kind, "")
     return {
-        key.removeprefix(before): entry["value"]
+        key.removeprefix(kind): entry["value"]
         for key, entry in entries.items()
-        if ("/" in key and key.startswith(before) if before else "/" not in key)
-        and isinstance(entry, dict)
-        and "value" in entry
+        if key[: key.rfind("/") + 1] == kind and isinstance(entry, dict) and "value" in entry
     }
 
 
@@ -111,11 +111,6 @@ def number(value: object) -> int | float | None:
         if math.isfinite(plain):
             return int(value) if isinstance(value, Integral) else plain
     return None
-
-
-def _key(kind: Kind, name: str) -> str:
-    """Where it stands in the file. Predictions, which came first, have their bare name."""
-    return name if kind is Kind.PREDICTION else f"{kind}/{name}"
 
 
 def _load(path: Path) -> Lessons | None:

@@ -2,108 +2,164 @@
 
 An answer is never merely right or wrong: every check says what the data shown say, or what to look
 at next. The HTML needs neither kernel nor script: in a handout, choices are native radio buttons,
-and what is said to a choice appears by CSS alone. Texts are read in :mod:`vmcompare.course.text`.
+and what is said to a choice appears by CSS alone. The words are sections of the lesson's text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
 
-from vmcompare.course import answers
+from vmcompare.course import answers, text
+from vmcompare.course.answers import Kind
 from vmcompare.course.page import needs_kernel
 from vmcompare.course.templates import css, render
+from vmcompare.course.text import Choice, Section, Text
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
+from vmcompare.experiments.explanation import Explanation, Number, Values, explanation
 from vmcompare.measuring.mode import is_handout
 
 Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
 
+S = TypeVar("S")
+"""What is shown and explained: a :class:`View`, or the evidence of the last lesson."""
+
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
-    """What is said to an answer.
-
-    ``right`` is ``None`` of a sentence, which no program judges; for a wrong answer the text says
-    what to look at next, not the solution.
-    """
-
-    right: bool | None
-    text: str
-
-
-Check = Callable[[View, Answer], Feedback]
-"""Judges an answer by the rows that the lesson shows; may raise ``Unavailable`` where they lack."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise:
-    """What an answer is held to; the task and its code are cells of the notebook.
+class Exercise(Generic[S]):
+    """A section of the lesson's text, and what answers to it are held to.
 
     A number is asked for unless there are ``choices``, or a sentence is (``in_words``). What is
     called with rows may raise ``Unavailable``.
 
     Attributes:
-        unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
-        hints: shown one after the other, each after a further wrong answer.
-        solution: the model answer with the figures of the data shown, Markdown.
-        accepted: the lowest and the highest number that is right, where nothing else decides.
-        on_rows: whether the rows shown decide which answer is right.
+        number: what a numeric answer is compared with.
+        values: gives the values of the placeholders in the section.
     """
 
-    name: str
-    check: Check
-    hints: tuple[str, ...]
-    solution: Callable[[View], str]
-    choices: tuple[str, ...] = ()
-    unit: str = ""
-    in_words: bool = False
-    accepted: Callable[[View], tuple[float, float]] | None = None
-    on_rows: bool = True
+    section: Section
+    number: Number[S] | None = None
+    values: Callable[[S], Values] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.section.name
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(choice.text for choice in self.section.choices)
+
+    @property
+    def in_words(self) -> bool:
+        return text.OWN_WORDS in self.section.parts
+
+    @property
+    def unit(self) -> str:
+        """``"s"``, ``"bytes"``, ``"ratio"`` or any word."""
+        return self.number.unit if self.number else ""
+
+    @property
+    def on_rows(self) -> bool:
+        """Whether the rows shown decide which answer is right."""
+        said = (text.placeholders(choice.feedback) for choice in self.section.choices)
+        return any(said) or not (self.choices or self.in_words)
+
+    def check(self, shown: S, answer: Answer) -> Reply:
+        """Judge an answer by what is shown."""
+        for choice in self.section.choices:
+            if choice.text == answer:
+                return Reply(choice.right, self._filled(shown, choice.feedback))
+        if self.in_words:
+            return Reply(None, self._filled(shown, self.section.parts[text.OWN_WORDS]))
+        if self.number is None:
+            raise self.section.error("Python has no check of that name")
+        why = self._filled(shown, self.section.parts.get("Right", ""))
+        wanted = self.number.expected(shown)
+        return near(answer, wanted, self.unit, within=self.number.within, why=why)
+
+    def accepted(self, shown: S) -> tuple[float, float] | None:
+        """The lowest and the highest number that is right."""
+        if self.number is None:
+            return None
+        expected = self.number.expected(shown)
+        off = self.number.within * abs(expected)
+        return expected - off, expected + off
+
+    def solution(self, shown: S) -> str:
+        """The model answer with the figures of the data shown, Markdown."""
+        return self._filled(shown, self.section.parts["Model answer"])
+
+    def _filled(self, shown: S, words: str) -> str:
+        asked = self.values if text.placeholders(words) else None
+        return self.section.fill(words, asked(shown) if asked else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One answer to a question, and what is said to whoever chooses it."""
-
-    text: str
-    feedback: str
-    right: bool = False
+Tasked = tuple[Mapping[str, Exercise[S]], Sequence[Section]]
+"""Name → exercise, and the questions of the quiz."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A self-check question with exactly one right choice; wrong ones are real misconceptions."""
-
-    name: str
-    ask: str
-    choices: tuple[Choice, ...]
-
-    def __post_init__(self) -> None:
-        if sum(choice.right for choice in self.choices) != 1:
-            raise ValueError(f"question {self.name!r} needs exactly one right choice")
+def asked(experiment: str, number: str) -> Tasked[View]:
+    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
+    words = text.of_lesson(number, experiment)
+    if words is None:
+        raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
+    return tasks(words, explanation(experiment))
 
 
-def near(
-    answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = ""
-) -> Feedback:
+def tasks(words: Text, explained: Explanation[S]) -> Tasked[S]:
+    """Exercises and questions of a lesson, in the order of its text."""
+    exercises = {
+        section.name: Exercise(
+            section,
+            explained.numbers.get(section.name),
+            explained.placeholders.get(("exercise", section.name)),
+        )
+        for section in words.all("exercise")
+    }
+    return exercises, questions(words)
+
+
+def questions(words: Text) -> Sequence[Section]:
+    """The quiz of a lesson. Choices stand in an order of their own, the same every time."""
+
+    def shuffled(section: Section) -> Section:
+        order = random.Random(f"{words.path.stem} {section.name}")
+        return replace(section, choices=tuple(order.sample(section.choices, len(section.choices))))
+
+    return [shuffled(section) for section in words.all("question")]
+
+
+def works(words: Text, values: Values) -> Sequence[Section]:
+    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
+
+    def filled(section: Section) -> Section:
+        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
+        return replace(section, prose=section.fill(section.prose, values), choices=tuple(said))
+
+    return [filled(section) for section in words.all("work")]
+
+
+def near(answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = "") -> Reply:
     """What is said to a number: right ``within`` a relative tolerance of what the data give.
 
     ``why`` is said with a right answer, after the figure.
     """
     if not isinstance(answer, int | float) or not math.isfinite(answer):
-        return Feedback(False, "Please give a number.")
+        return Reply(False, "Please give a number.")
     if abs(answer - wanted) <= within * abs(wanted):
-        return Feedback(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
-    return Feedback(False, _off(float(answer), wanted, unit))
+        return Reply(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
+    return Reply(False, _off(float(answer), wanted, unit))
 
 
 _SLIPS: Sequence[tuple[frozenset[str], float, str]] = (
@@ -138,8 +194,8 @@ class Reply:
     """What is said to an answer, in Markdown; shown as HTML, in a terminal as words.
 
     Attributes:
-        right: whether it is; ``None`` where it could not be judged.
-        text: why, or what is missing and the next step.
+        right: whether it is; ``None`` where it could not be judged, or is a sentence.
+        text: why, what is missing, or what to look at next; of a wrong answer not the solution.
         hints: those that the learner has come to, in order.
         solve: the call that shows the solution, once it is offered.
         checked_on: the rows it was judged by; empty where none were.
@@ -169,50 +225,43 @@ class Reply:
 
 
 @dataclass(slots=True)
-class _Attempt:
-    """The last answer to an exercise, and how many were wrong."""
-
-    answer: Answer | None = None
-    wrong: int = 0
-
-
-@dataclass(slots=True)
-class Tasks:
+class Tasks(Generic[S]):
     """The exercises and questions of one lesson, and how far its learner is.
 
     Answers are kept, but not while a page for others is made.
 
     Attributes:
         lesson: its number, under which answers are kept.
-        view: gives the rows that are shown now.
+        shown: gives what is shown now.
         called: the notebook's name for its lesson, which stands in code for ``lesson``.
     """
 
     lesson: str
-    exercises: Mapping[str, Exercise]
-    questions: Sequence[Question]
-    view: Callable[[], View]
+    exercises: Mapping[str, Exercise[S]]
+    questions: Sequence[Section]
+    shown: Callable[[], S]
     called: str = "lesson"
-    _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _chosen: dict[str, str] = field(default_factory=dict)
+    _kept: dict[Kind, dict[str, answers.Json]] = field(init=False)
 
     def __post_init__(self) -> None:
-        if is_handout():
-            return
-        for name, value in answers.kept(self.lesson, answers.Kind.EXERCISE).items():
-            if name in self.exercises and isinstance(value, dict):
-                # An answer that the exercise no longer offers is dropped.
-                wrong = value.get("wrong")
-                answer = _understood(self.exercises[name], value.get("answer"))
-                self._attempts[name] = _Attempt(answer, wrong if isinstance(wrong, int) else 0)
-        for name, value in answers.kept(self.lesson, answers.Kind.QUESTION).items():
-            if isinstance(value, str):
-                self._chosen[name] = value
+        self._kept = {
+            kind: {} if is_handout() else answers.kept(self.lesson, kind) for kind in Kind
+        }
 
     # ---- exercises ----------------------------------------------------------------------------
 
     def kept(self, name: str) -> Answer | None:
-        return self._attempts.get(name, _Attempt()).answer
+        """The last answer, unless the exercise no longer offers it."""
+        return self._attempt(name)[0]
+
+    def _attempt(self, name: str) -> tuple[Answer | None, int]:
+        """The last answer, and how many were wrong."""
+        kept = self._kept[Kind.EXERCISE].get(name)
+        if not isinstance(kept, dict):
+            return None, 0
+        wrong = kept.get("wrong")
+        answer = _understood(self.exercises[name], kept.get("answer"))
+        return answer, wrong if isinstance(wrong, int) else 0
 
     def check(self, name: str, answer: object) -> Reply:
         """Judge an answer to an exercise by the rows shown now; count and keep it."""
@@ -221,71 +270,59 @@ class Tasks:
         if understood is None:
             asked = f"Please give {_wanted(exercise)}."
             return Reply(None, _list_choices(exercise.choices) if exercise.choices else asked)
-        attempt = self._attempts.setdefault(name, _Attempt())
-        attempt.answer = understood
-        reply = self._judge(exercise, attempt, count=True)
-        note = self._keep(
-            answers.Kind.EXERCISE, name, {"answer": understood, "wrong": attempt.wrong}
-        )
-        return replace(reply, note=note)
+        _, wrong = self._attempt(name)
+        reply = self._judge(exercise, understood, wrong + 1)
+        value: answers.Json = {"answer": understood, "wrong": wrong + (reply.right is False)}
+        return replace(reply, note=self._keep(Kind.EXERCISE, name, value))
 
     def again(self, name: str) -> Reply | None:
         """What is said now to the answer that was kept; ``None`` where there is none."""
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.answer is None:
+        answer, wrong = self._attempt(name)
+        if answer is None:
             return None
         exercise = self.exercises[name]
-        answer = attempt.answer
         words = answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
         kept = f"Your kept answer: {plain(words)}."
-        return replace(self._judge(exercise, attempt, count=False), note=kept, again=True)
+        return replace(self._judge(exercise, answer, wrong), note=kept, again=True)
 
     def solution(self, name: str) -> str:
         """The model answer from the rows shown now, or what is missing. Raises ``UnknownName``."""
         if name not in self.exercises:
             raise UnknownName("exercise", name, list(self.exercises))
         try:
-            return self.exercises[name].solution(self.view())
+            return self.exercises[name].solution(self.shown())
         except VmcompareError as error:
             return literal(sentence(error))
 
-    def _judge(self, exercise: Exercise, attempt: _Attempt, *, count: bool) -> Reply:
-        assert attempt.answer is not None
-        view = self.view()
+    def _judge(self, exercise: Exercise[S], answer: Answer, wrong: int) -> Reply:
+        """``wrong`` is how many answers are wrong if this one is."""
+        shown, hints = self.shown(), exercise.section.hints
         try:
-            feedback = exercise.check(view, attempt.answer)
+            reply = exercise.check(shown, answer)
         except VmcompareError as error:
             return Reply(None, literal(sentence(error)))
-        if count and feedback.right is False:
-            attempt.wrong += 1
-        reached = exercise.hints[: attempt.wrong]
-        offered = feedback.right is not False or attempt.wrong >= len(exercise.hints)
-        return Reply(
-            feedback.right,
-            feedback.text,
-            hints=() if feedback.right else reached,
+        offered = reply.right is not False or wrong >= len(hints)
+        return replace(
+            reply,
+            hints=hints[:wrong] if reply.right is False else (),
             solve=f'{self.called}.solution("{exercise.name}")' if offered else "",
-            checked_on=source(view) if exercise.on_rows and not exercise.in_words else "",
+            checked_on=source(shown) if exercise.on_rows and isinstance(shown, View) else "",
         )
 
     # ---- questions ----------------------------------------------------------------------------
 
-    def question(self, name: str) -> Question | None:
-        return next((q for q in self.questions if q.name == name), None)
-
-    def chosen(self, question: Question) -> Choice | None:
-        kept = self._chosen.get(question.name)
+    def chosen(self, question: Section) -> Choice | None:
+        kept = self._kept[Kind.QUESTION].get(question.name)
         return next((c for c in question.choices if c.text == kept), None)
 
-    def choose(self, question: Question, answer: object) -> Reply:
+    def choose(self, question: Section, answer: object) -> Reply:
         """What is said to a choice, given by its text or its number; it is kept."""
         texts = [choice.text for choice in question.choices]
         text = _one_of(texts, answer)
         if text is None:
             return Reply(None, _list_choices(texts))
         choice = question.choices[texts.index(text)]
-        self._chosen[question.name] = choice.text
-        note = self._keep(answers.Kind.QUESTION, question.name, choice.text)
+        note = self._keep(Kind.QUESTION, question.name, choice.text)
         return Reply(choice.right, choice.feedback, note=note)
 
     # ---- both ---------------------------------------------------------------------------------
@@ -302,13 +339,13 @@ class Tasks:
                 said = f"Not answered yet. {put}, and run this cell again."
                 return self.again(name) or Reply(None, said, again=True)
             return self.check(name, value)
-        question = self.question(name)
-        if question is None:
-            known = [*self.exercises, *(q.name for q in self.questions)]
-            raise UnknownName("exercise or question", name, known)
-        return self.choose(question, value)
+        questions = {question.name: question for question in self.questions}
+        if name not in questions:
+            raise UnknownName("exercise or question", name, [*self.exercises, *questions])
+        return self.choose(questions[name], value)
 
-    def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
+    def _keep(self, kind: Kind, name: str, value: answers.Json) -> str:
+        self._kept[kind][name] = value
         return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
 
 
@@ -333,7 +370,7 @@ def unit_words(unit: str) -> str:
     return {"s": "seconds", "ratio": "times"}.get(unit, unit)
 
 
-def _understood(exercise: Exercise, answer: object) -> Answer | None:
+def _understood(exercise: Exercise[Any], answer: object) -> Answer | None:
     """A learner's answer as the exercise's check wants it; ``None`` where it is none."""
     if exercise.choices:
         return _one_of(exercise.choices, answer)
@@ -361,7 +398,7 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
     return None
 
 
-def _wanted(exercise: Exercise) -> str:
+def _wanted(exercise: Exercise[Any]) -> str:
     if exercise.in_words:
         return "a sentence, between quotation marks"
     if exercise.unit == "ratio":
@@ -380,22 +417,21 @@ def _list_choices(choices: Sequence[str]) -> str:
 # ---- as HTML -------------------------------------------------------------------------------------
 
 
-def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
+def exercise_html(tasks: Tasks[S], exercise: Exercise[S]) -> str:
     """An exercise on paper: choices or a line to write on, hints, model answer."""
-    said: list[tuple[str, Feedback | None]] = []
+    said: list[tuple[str, Reply | None]] = []
     missing = ""
     for choice in exercise.choices:
         try:
-            said.append((choice, exercise.check(tasks.view(), choice)))
+            said.append((choice, exercise.check(tasks.shown(), choice)))
         except VmcompareError as error:
             said.append((choice, None))
             missing = sentence(error)
     accepted = None
-    if exercise.accepted and not exercise.choices:
-        with contextlib.suppress(VmcompareError):  # the model answer says what is missing
-            accepted = exercise.accepted(tasks.view())
+    with contextlib.suppress(VmcompareError):  # the model answer says what is missing
+        accepted = exercise.accepted(tasks.shown())
     # What a sentence is to be held to by whoever wrote it.
-    check = to_html(exercise.check(tasks.view(), "").text) if exercise.in_words else Markup()
+    check = to_html(exercise.check(tasks.shown(), "").text) if exercise.in_words else Markup()
     made = render(
         "exercise",
         id=_id(tasks.lesson, exercise.name),
@@ -404,19 +440,19 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
         said=said,
         check=check,
         missing=missing,
-        hints=[to_html(hint) for hint in exercise.hints],
+        hints=[to_html(hint) for hint in exercise.section.hints],
         solution=to_html(tasks.solution(exercise.name)),
     )
     return str(made)
 
 
-def questions_html(tasks: Tasks, called: str = "quiz") -> str:
+def questions_html(tasks: Tasks[Any], called: str = "quiz") -> str:
     """The quiz on paper, in a ``vmc-quiz`` (or as it is ``called``): no script is needed."""
     asked = [
         {
             "id": _id(tasks.lesson, question.name),
-            "ask": question.ask,
-            "said": [(c.text, Feedback(c.right, c.feedback)) for c in question.choices],
+            "ask": question.prose,
+            "said": [(c.text, Reply(c.right, c.feedback)) for c in question.choices],
             "right": next(choice for choice in question.choices if choice.right),
         }
         for question in tasks.questions
@@ -435,63 +471,63 @@ _KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</
 _WIDE = {"width": "auto", "max_width": "46em"}
 
 
-def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], None]]:
+def exercise_widget(tasks: Tasks[S], asked: Exercise[S]) -> tuple[Any, Callable[[], None]]:
     """The choices of an exercise, and what to call when other rows are shown.
 
     A kept answer is then judged anew, which counts as no further try.
     """
     import ipywidgets as widgets
 
-    said = widgets.HTML()
-
-    def show(reply: Reply) -> None:
-        said.value = reply._repr_html_()
-
-    def refresh() -> None:
-        if reply := tasks.again(asked.name):
-            show(reply)
+    def again() -> Reply | None:
+        return tasks.again(asked.name)
 
     kept = tasks.kept(asked.name)
-    radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
-    radio.observe(lambda change: show(tasks.check(asked.name, change["new"])), names="value")
-    refresh()
+    radio, said = _radio_buttons(
+        asked.choices,
+        kept if isinstance(kept, str) else None,
+        again(),
+        lambda text: tasks.check(asked.name, text),
+    )
+
+    def refresh() -> None:
+        if reply := again():
+            said.value = reply._repr_html_()
+
     box = widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said])
     return needs_kernel(box), refresh
 
 
-def quiz_widget(tasks: Tasks) -> Any:
+def quiz_widget(tasks: Tasks[Any]) -> Any:
     import ipywidgets as widgets
 
-    asked = [
-        _question(tasks, number, question)
-        for number, question in enumerate(tasks.questions, start=1)
-    ]
-    return needs_kernel(widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked]))
+    boxes = [widgets.HTML(LAB_STYLE + _KEYS)]
+    for number, question in enumerate(tasks.questions, start=1):
+        kept = tasks.chosen(question)
+        radio, said = _radio_buttons(
+            [choice.text for choice in question.choices],
+            kept.text if kept else None,
+            Reply(kept.right, kept.feedback, note="Kept earlier.", again=True) if kept else None,
+            partial(tasks.choose, question),
+        )
+        asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.prose)}</p></div>'
+        boxes.append(widgets.VBox([widgets.HTML(asked), radio, said]))
+    return needs_kernel(widgets.VBox(boxes))
 
 
-def _radio_buttons(choices: Sequence[str], kept: str | None) -> Any:
+def _radio_buttons(
+    choices: Sequence[str], kept: str | None, reply: Reply | None, choose: Callable[[str], Reply]
+) -> tuple[Any, Any]:
+    """The buttons, and what is said to the one that is chosen."""
     import ipywidgets as widgets
 
     radio = widgets.RadioButtons(
         options=[(plain(text), text) for text in choices], value=kept, layout=_WIDE
     )
     radio.add_class("vmc-choices")
-    return radio
+    said = widgets.HTML(reply._repr_html_() if reply else "")
 
+    def chosen(change: Mapping[str, Any]) -> None:
+        said.value = choose(change["new"])._repr_html_()
 
-def _question(tasks: Tasks, number: int, question: Question) -> Any:
-    import ipywidgets as widgets
-
-    kept = tasks.chosen(question)
-    radio = _radio_buttons(tuple(c.text for c in question.choices), kept.text if kept else None)
-    said = widgets.HTML()
-    if kept is not None:
-        reply = Reply(kept.right, kept.feedback, note="Kept earlier.", again=True)
-        said.value = reply._repr_html_()
-
-    def on_choice(change: dict[str, Any]) -> None:
-        said.value = tasks.choose(question, change["new"])._repr_html_()
-
-    radio.observe(on_choice, names="value")
-    asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'
-    return widgets.VBox([widgets.HTML(asked), radio, said])
+    radio.observe(chosen, names="value")
+    return radio, said

@@ -14,15 +14,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from vmcompare import engines
 from vmcompare.course import page, slider, text
-from vmcompare.course.exercises import Tasks
-from vmcompare.course.predict import Prediction
-from vmcompare.course.steps import Steps, choose
+from vmcompare.course.exercises import Tasks, asked
+from vmcompare.course.steps import Prediction, Steps, choose
 from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
@@ -39,23 +38,18 @@ from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @dataclass(slots=True)
 class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
-        number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
+        number: as in the ``lesson`` column of ``data/claims.csv``.
         rounds: how many *Run* proposes, at most the experiment's own number.
         mode: ``"auto"`` measures when *Run* is pressed, ``"live"`` at once, ``"replay"`` never.
         live: this session's own run, once there is one.
     """
 
-    experiment: str
-    number: str
     rounds: int = 3
     mode: str = Mode.AUTO
     live: Recording | None = None
@@ -73,14 +67,6 @@ class Lesson(Steps):
             raise VmcompareError(said)
         self._recorded = self._newest_recorded()
 
-    @property
-    def page_number(self) -> str:
-        return self.number
-
-    @property
-    def _experiment(self) -> str:
-        return self.experiment
-
     # ---- what is here -------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -92,9 +78,9 @@ class Lesson(Steps):
             table = page.table(rows)
             return page.Html(_FOLD.format(table.markup)) if is_handout() else table
 
-        self._page.put(here)
+        self._put(here)
         for problem in self._problems:
-            self._page.say(problem)
+            self._say(problem)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -131,9 +117,9 @@ class Lesson(Steps):
         reason = self._cannot_run()
         left = self._left_to_run() if reason else ()
         if left:
-            self._page.say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
+            self._say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
         elif reason:
-            self._page.say(f"{reason} The figures below show a recording.")
+            self._say(f"{reason} The figures below show a recording.")
             return
         rounds = min(self.rounds, load(self.experiment).rounds)
         if mode(self.mode) is Mode.LIVE:
@@ -142,7 +128,7 @@ class Lesson(Steps):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            self._page.say("There is no kernel to follow a run: use .record(rounds=3).")
+            self._say("There is no kernel to follow a run: use .record(rounds=3).")
             return
         from vmcompare.course import panel as panels
 
@@ -190,7 +176,7 @@ class Lesson(Steps):
                     running.stop()
             recording = running.recording()
         except VmcompareError as error:
-            self._page.say(f"Nothing was measured: {error}.")
+            self._say(f"Nothing was measured: {error}.")
             return None
         self._finished(recording)
         return recording
@@ -198,14 +184,13 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording, or one that this learner made earlier, is
-        shown only when it is named. Raises ``UnknownName``.
+        Contributed ones and the learner's own are shown only when named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
         if run_id and recorded is None:
             return  # a sentence says why, and the page goes on showing what it showed
         self.live, self._recorded = None, recorded
-        self._page.refresh()
+        self._refresh()
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -222,7 +207,7 @@ class Lesson(Steps):
             view = self.view
             return text.caption(draw(view), self._section("figure", name), view.brief())
 
-        self._page.put(drawn)
+        self._put(drawn)
 
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
@@ -236,19 +221,19 @@ class Lesson(Steps):
             made = text.table(draw(view), section, lambda: find(view) if find else {})
             return page.table(*made)
 
-        self._page.put(drawn)
+        self._put(drawn)
 
     def scene(self, name: str) -> None:
         """Show one of the experiment's scenes, which play by themselves."""
         draw = choose("scene", name, explanation(self.experiment).scenes)
-        self._page.put(lambda: page.Html(draw(self.view)))
+        self._put(lambda: page.Html(draw(self.view)))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = choose("what-if", name, explanation(self.experiment).whatifs)
         slider.show(
             lambda: text.whatif(model(self.view), self._section("what-if", name)),
-            self._page.follow,
+            self._redraws.append,
         )
 
     def demo(self, name: str, **options: Any) -> None:
@@ -258,15 +243,15 @@ class Lesson(Steps):
             made = self._demo(demo, options)
             page.display(page.table(made) if isinstance(made, list) else made)
             if section := self._section("demo", name):
-                self._page.html(to_html(section.prose))
+                self._html(to_html(section.prose))
         except VmcompareError as error:
-            self._page.say(str(error))
+            self._say(str(error))
 
     # ---- conclude -----------------------------------------------------------------------------
 
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
-        self._page.put(self._findings)
+        self._put(self._findings)
 
     def clean(self) -> None:
         """End and remove whatever earlier runs, of this or another session, left behind."""
@@ -275,7 +260,7 @@ class Lesson(Steps):
         swept = cleanup.sweep()
         said = "; ".join(f"{item.kind} {item.name}" for item in swept)
         words = f"Removed: {said}." if said else "Nothing was left."
-        self._page.html(Markup("<p>{}</p>").format(words))
+        self._html(Markup("<p>{}</p>").format(words))
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -291,23 +276,22 @@ class Lesson(Steps):
         """Why no run can be started here, as a sentence; empty when one can."""
         if mode(self.mode) is Mode.REPLAY:
             return "This session replays recordings (its mode is replay)."
-        found, platforms = self._availability(), load(self.experiment).platforms
+        platforms = load(self.experiment).platforms
         # The bare process is the baseline: alone it compares nothing.
         compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
         wanted = chosen(compared, self.mode)
         if not wanted:
             return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
-        if any(found[engines.engine_of(p)].ok for p in wanted):
+        if self._usable(wanted):
             return ""
-        lacking = engines.missing(found, wanted).values()
+        lacking = engines.missing(self._availability(), wanted).values()
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
     def _foretold(self, rounds: int) -> str:
-        experiment, found = load(self.experiment), self._availability()
+        experiment = load(self.experiment)
         wanted = self._named() or experiment.platforms
-        here = [p for p in wanted if found[engines.engine_of(p)].ok]
         bare = self._bare_runtimes() if Platform.CONTAINER in wanted else ()
-        return forecast(experiment, rounds, here, bare).sentence()
+        return forecast(experiment, rounds, self._usable(wanted), bare).sentence()
 
     def _bare_runtimes(self) -> Sequence[str]:
         """The experiment's bare container mechanisms that work here; looked for once."""
@@ -331,10 +315,12 @@ class Lesson(Steps):
         """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
         platforms = load(self.experiment).platforms
         wanted = chosen(platforms, self.mode)
-        if len(wanted) == len(platforms):
-            return []
+        return [] if len(wanted) == len(platforms) else self._usable(wanted)
+
+    def _usable(self, platforms: Sequence[Platform]) -> list[Platform]:
+        """Those whose engine is here."""
         found = self._availability()
-        return [p for p in wanted if found[engines.engine_of(p)].ok]
+        return [p for p in platforms if found[engines.engine_of(p)].ok]
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
@@ -344,19 +330,14 @@ class Lesson(Steps):
             for lacking in missing.values():
                 if lacking.what not in self._told:  # once, however many demos there are
                     self._told.add(lacking.what)
-                    self._page.say(
-                        f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
-                    )
-            made = demo.preview(options) if demo.preview else None
-            if made is not None:
+                    said = f"{lacking.what}; next step: {lacking.next_step}"
+                    self._say(f"{said}. A recording follows.")
+            if demo.preview and (made := demo.preview(options)) is not None:
                 page.display(made)
             return demo.replay(self.view)
         from vmcompare.engines import cleanup
 
-        wanted = [
-            *demo.platforms,
-            *(p for p in chosen(demo.optional, self.mode) if found[engines.engine_of(p)].ok),
-        ]
+        wanted = [*demo.platforms, *self._usable(chosen(demo.optional, self.mode))]
         with cleanup.guard():
             return demo.run(engines.launchers(found, wanted, strict=True), options)
 
@@ -366,15 +347,14 @@ class Lesson(Steps):
         if not reason and (live or experiment.measured_in_handouts):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
-                made = f"run {recording.run_id}, {len(recording.rows)} rows"
-                words = Markup("<p>Measured while this page was made: {}.</p>")
-                self._page.html(words.format(made))
+                words = Markup("<p>Measured while this page was made: run {}, {} rows.</p>")
+                self._html(words.format(recording.run_id, len(recording.rows)))
                 return
             reason = "its run failed"
         if live:
-            why = reason.rstrip(".")
-            raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
-        self._page.say("The figures on this page are recorded.")
+            what = f"a live handout was asked for, but {reason.rstrip('.')}"
+            raise Unavailable(what, "use --mode auto")
+        self._say("The figures on this page are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
         paths = recordings(recordings_dir(self.experiment), self.experiment)
@@ -391,13 +371,13 @@ class Lesson(Steps):
         problems: list[str] = []
         found = next(readable([paths[run_id]], self.experiment, problems), None)
         for problem in problems:
-            self._page.say(problem)
+            self._say(problem)
         return found
 
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""
         self.live = recording
-        self._page.refresh()
+        self._refresh()
         own = [s for s in self.view.sources if s.shown == MEASURED]
         if not own:
             return "It has no finished start but warm-ups, so the figures below stay as they were."
@@ -426,9 +406,9 @@ class Lesson(Steps):
             project_dir=data_dir() / "recordings",
         )
 
-    def _asked(self) -> Tasks:
-        exercises, questions = text.asked(self.experiment, self.number)
-        return Tasks(self.number, exercises, questions, lambda: self.view, page.name_of(self))
+    def _asked(self) -> Tasks[View]:
+        tasked = asked(self.experiment, self.number)
+        return Tasks(self.number, *tasked, lambda: self.view, page.name_of(self))
 
 
 _REPLAY = "only recordings are shown here"
@@ -454,11 +434,16 @@ def availability_rows(
     for platform in platforms:
         engine = found[engines.engine_of(platform)]
         here = engine.ok and platform in chosen
+        because = engine.what or _REPLAY
+        if here and dict(engine.details).get("accelerator") == SOFTWARE:
+            because = f"QEMU {engine.version}, software emulation"
+        elif here:
+            because = f"ready ({engine.version})" if engine.version else "ready"
         rows.append(
             {
                 "platform": platform.value,
                 "here": "can be measured" if here else "recorded",
-                "because": _because(engine) if here or not engine.ok else _REPLAY,
+                "because": because,
                 "next step": "" if engine.ok else engine.next_step,
             }
         )
@@ -472,15 +457,12 @@ def findings_rows(
     runs: Sequence[tuple[str, Recording | None]],
     evidence: Callable[[], Evidence],
 ) -> Iterator[Mapping[str, Any]]:
-    """For each of the lesson's claims and each run, the finding that its rule gives.
+    """For each of the lesson's claims and each run, the finding that its rule gives, to be shown.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``says``, ``quote`` and ``source`` to words,
-    ``told`` to what is told of it, and ``others`` to what others measured where it was not
-    measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, or the
     claim names another lesson first, the finding is the verdict's, and a link leads to its lesson.
-    ``evidence`` gathers the recordings of all lessons; asked only where needed. Of its own claims a
-    lesson judges what it shows, however short that run was; the verdict prefers a longer one
+    ``evidence`` gathers all recordings, and is asked only where needed. A lesson judges what it
+    shows, however short that run was; the verdict prefers a longer one
     (``evidence.claims.runs.ENOUGH``).
     """
     everything = claims.load()
@@ -489,8 +471,8 @@ def findings_rows(
     gathered: Evidence | None = None
     for claim in (c for c in everything if lesson in c.lessons and judged):
         name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
-        found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
-        lacking = all(finding.lacking for _, _, finding in found)
+        found = [(shown, run, frame, claims.judge(claim, frame)) for shown, run, frame in judged]
+        lacking = all(finding.lacking for *_, finding in found)
         if lacking or claim.lessons[0] != lesson:
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
@@ -498,23 +480,15 @@ def findings_rows(
             if elsewhere.run and not elsewhere.finding.lacking and (lacking or not here):
                 yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
-        for (shown, run, frame), (_, _, finding) in zip(judged, found, strict=True):
-            yield _judged(name, claim, finding, _source(shown, run, claim, frame))
-
-
-def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> str:
-    """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
-    if claim.estimand is None:
-        return ""
-    under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
-    return f"{shown}, run {run.run_id}{under}"
+        for shown, run, frame, finding in found:
+            source = ""  # a judgement has none
+            if claim.estimand is not None:
+                under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
+                source = f"{shown}, run {run.run_id}{under}"
+            yield _judged(name, claim, finding, source)
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, what is told of it, and the run.
-
-    ``others`` is what others measured, where it was not measured here.
-    """
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
@@ -537,12 +511,3 @@ def _borrowed(elsewhere: Part, here: str) -> str:
         return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
     return Markup("{}: {}").format(link, words)
-
-
-def _because(engine: Availability) -> str:
-    if not engine.ok:
-        return engine.what
-    details = dict(engine.details)
-    if details.get("accelerator") == SOFTWARE:
-        return f"QEMU {engine.version}, software emulation"
-    return f"ready ({engine.version})" if engine.version else "ready"

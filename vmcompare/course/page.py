@@ -1,4 +1,4 @@
-"""The page of a lesson, which follows the newest run: places, notes, tables, links, buttons."""
+"""What stands on the page of a lesson: places, notes, tables, links, buttons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -101,7 +101,7 @@ LIVE = ("vmc-live", "jp-RenderedHTMLCommon")
 
 
 def needs_kernel(box: Any) -> Any:
-    """``box``, in whose place one sentence stands when the kernel that made it is gone."""
+    """Have one sentence stand in the place of ``box`` when the kernel that made it is gone."""
     box.add_class("vmc-asks")
     return box
 
@@ -127,36 +127,6 @@ class _View:
         return {**self.widget._repr_mimebundle_(), "text/plain": ""}
 
 
-@dataclass(slots=True)
-class Page:
-    """What a lesson has displayed, and how to draw it again when a run ends."""
-
-    _redraws: list[Callable[[], None]] = field(default_factory=list)
-
-    def put(self, draw: Draw) -> Callable[[], None]:
-        """Display what ``draw`` makes, and draw it again when other rows are shown."""
-        place = Place(safely(draw))
-
-        def redraw() -> None:
-            place.show(safely(draw))
-
-        self.follow(redraw)
-        return redraw
-
-    def follow(self, redraw: Callable[[], None]) -> None:
-        self._redraws.append(redraw)
-
-    def refresh(self) -> None:
-        for redraw in self._redraws:
-            redraw()
-
-    def say(self, text: str) -> None:
-        display(Note(text))
-
-    def html(self, markup: Markup) -> None:
-        display(Html(markup))
-
-
 def display(thing: Any, **options: Any) -> Any:
     from IPython.display import display as displayed
 
@@ -179,9 +149,6 @@ def name_of(lesson: object) -> str:
     return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
-_NOTE = Markup('<p class="vmc-note"><strong>Note.</strong> {}</p>')
-
-
 def safely(draw: Draw) -> Any:
     """What ``draw`` makes; where it raises ``VmcompareError``, its sentence."""
     try:
@@ -195,7 +162,7 @@ class Note:
     text: str
 
     def _repr_html_(self) -> str:
-        return _NOTE.format(self.text)
+        return Markup('<p class="vmc-note"><strong>Note.</strong> {}</p>').format(self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.measuring import session
 from vmcompare.measuring.forecast import about, to_go
-from vmcompare.measuring.run import NEXT_STEP, Holder, holder
+from vmcompare.measuring.run import NEXT_STEP, holder
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
@@ -65,7 +65,7 @@ class Panel:
         self._drawn: Recording | None = None
         self._left = ""  # the time to go, in words, when the present step began
         self._said = ""
-        self._other: Holder | None = None
+        self._waiting = False
         self._looking: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
@@ -131,17 +131,13 @@ class Panel:
             other = None  # whatever is wrong there, Run will say it
         if other is not None:
             self.run.disabled = True
-            self.status.value = str(
-                escape(
-                    f"Run has to wait: {other}. Next step: {NEXT_STEP}. "
-                    "Run opens here when it has ended."
-                )
-            )
-        elif self._other is not None:
+            said = f"Run has to wait: {other}. Next step: {NEXT_STEP}."
+            self.status.value = str(escape(f"{said} Run opens here when it has ended."))
+        elif self._waiting:
             self.run.disabled = False
             self._say(self._said)
-        self._other = other
-        return other is not None
+        self._waiting = other is not None
+        return self._waiting
 
     def _press(self) -> None:
         if self.busy:
@@ -180,12 +176,11 @@ class Panel:
 
     async def _follow(self, running: session.Session) -> None:
         drawn_at = 0.0
-        stopping = "Stopping"
         while running.running:
             for message in running.messages(0):
-                if not self.status.value.startswith(stopping):
+                if not self.status.value.startswith("Stopping"):
                     self._show(message)
-            if self._preparing and not self.status.value.startswith(stopping):
+            if self._preparing and not self.status.value.startswith("Stopping"):
                 self._show_preparing(self._preparing)
             due = running.path and time.monotonic() - drawn_at > CHART_EVERY_S
             if due and self._draw(running):

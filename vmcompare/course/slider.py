@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import itertools
 import json
 from collections.abc import Callable
 
@@ -19,8 +18,6 @@ from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
 from vmcompare.plots.picture import WhatIf, zoomable
-
-_PRINTED = 3  # frames on paper, one below the other
 
 
 def show(
@@ -51,7 +48,7 @@ def handout_html(whatif: WhatIf) -> Markup:
         "alt": [picture.alt for picture in pictures],
         "caption": [picture.brief for picture in pictures],
         "notes": [picture.caption for picture in pictures],
-        "print": _printed(start, last, _PRINTED),
+        "print": _printed(start, last),
     }
     raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     packed = base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
@@ -66,10 +63,7 @@ def handout_html(whatif: WhatIf) -> Markup:
 
 
 def _live(model: Callable[[], WhatIf]) -> Callable[[], None]:
-    """A slider, and below it the picture of its position; without a kernel that of its start.
-
-    Returns what begins it anew, for other rows.
-    """
+    """A slider above the picture of its position. Returns what begins it anew, for other rows."""
     import ipywidgets as widgets
 
     # It holds the slider, if there is anything to model.
@@ -102,13 +96,9 @@ def _live(model: Callable[[], WhatIf]) -> Callable[[], None]:
 
 
 def _modelled(whatif: WhatIf, position: int) -> page.Html:
-    return page.Html(
-        _MODELLED.format(
-            Markup(whatif.draw(whatif.values[position])._repr_html_()),
-            shown_math(whatif.formula, block=True),
-            whatif.source,
-        )
-    )
+    drawn = Markup(whatif.draw(whatif.values[position])._repr_html_())
+    formula = shown_math(whatif.formula, block=True)
+    return page.Html(_MODELLED.format(drawn, formula, whatif.source))
 
 
 _MODELLED = Markup(
@@ -117,10 +107,6 @@ _MODELLED = Markup(
 )
 
 
-def _printed(start: int, last: int, count: int) -> list[int]:
-    """Positions shown on paper: both ends, the start, and what fills the widest gaps."""
-    chosen = sorted({0, start, last})
-    while len(chosen) < min(count, last + 1):
-        low, high = max(itertools.pairwise(chosen), key=lambda gap: gap[1] - gap[0])
-        chosen = sorted({*chosen, (low + high) // 2})
-    return chosen
+def _printed(start: int, last: int) -> list[int]:
+    """Positions shown on paper, one below the other: both ends, and the start or the middle."""
+    return sorted({0, start if 0 < start < last else last // 2, last})

@@ -7,25 +7,15 @@ A file has sections, ``## kind: name``. What a section may hold depends on its k
 
 from __future__ import annotations
 
-import random
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from vmcompare import paths
-from vmcompare.course.exercises import (
-    Answer,
-    Choice,
-    Exercise,
-    Feedback,
-    Question,
-    near,
-)
-from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.view import View
-from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
+from vmcompare.errors import TextError
+from vmcompare.experiments.explanation import Row, Values
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -51,6 +41,15 @@ _KEPT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer to a question, and what is said to whoever chooses it."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One ``## kind: name``; what its kind has no use for is empty. All words are Markdown.
 
@@ -71,7 +70,7 @@ class Section:
     choices: tuple[Choice, ...]
     parts: Mapping[str, str]
 
-    def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
+    def fill(self, words: str, values: Values) -> str:
         """``words`` with values for placeholders, without the paragraphs that do not apply.
 
         Nothing is replaced in a formula or in code. Raises ``TextError`` if a placeholder has no
@@ -144,118 +143,96 @@ def read(path: Path) -> Text:
     for line, heading, lines in _sections(content.splitlines()):
         found = _SECTION.match(heading)
         if found is None or found[1] not in KINDS:
-            raise TextError(
-                path, line, heading, f"a heading is “## kind: name” ({', '.join(KINDS)})"
-            )
-        section = _Reader(path, line, found[1], found[2]).read(lines)
+            what = f"a heading is “## kind: name” ({', '.join(KINDS)})"
+            raise TextError(path, line, heading, what)
+        section = _read_section(path, line, found[1], found[2], lines)
         if any((s.kind, s.name) == (section.kind, section.name) for s in sections):
             raise section.error("there are two of that name")
         sections.append(section)
     return Text(path, tuple(sections))
 
 
-def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
+def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, Sequence[str]]]:
     """Number and text of each heading, and the lines below it; what is above the first is free."""
-    found: tuple[int, str, list[str]] | None = None
-    fenced = False
-    for number, line in enumerate(lines, start=1):
+    begins, fenced = [], False
+    for number, line in enumerate(lines):
         fenced ^= line.lstrip().startswith("```")
         if line.startswith("## ") and not fenced:
-            if found:
-                yield found
-            found = (number, line, [])
-        elif found:
-            found[2].append(line)
-    if found:
-        yield found
+            begins.append(number)
+    for begin, end in itertools.pairwise([*begins, len(lines)]):
+        yield begin + 1, lines[begin], lines[begin + 1 : end]
 
 
-class _Reader:
-    """Reads one section, line by line. ``_into`` takes the words of the lines that follow."""
+def _read_section(path: Path, begin: int, kind: str, name: str, lines: Sequence[str]) -> Section:
+    prose: list[str] = []
+    fields: dict[str, list[str]] = {}
+    hints: list[list[str]] = []
+    choices: list[tuple[bool, list[str], list[str]]] = []
+    parts: dict[str, list[str]] = {}
+    into = prose  # takes the words of the lines that follow
 
-    def __init__(self, path: Path, line: int, kind: str, name: str) -> None:
-        self._where = (path, f"{kind}: {name}")
-        self._line, self._begin, self._kind, self._name = line, line, kind, name
-        self._prose: list[str] = []
-        self._fields: dict[str, list[str]] = {}
-        self._hints: list[list[str]] = []
-        self._choices: list[tuple[bool, list[str], list[str]]] = []
-        self._parts: dict[str, list[str]] = {}
-        self._into = self._prose
-
-    def read(self, lines: Sequence[str]) -> Section:
-        for line in lines:
-            self._line += 1
-            self._take(line.rstrip())
-        self._line = self._begin
-        section = Section(
-            self._where[0],
-            self._begin,
-            self._kind,
-            self._name,
-            {name: joined(words) for name, words in self._fields.items()},
-            joined(self._prose),
-            tuple(map(joined, self._hints)),
-            tuple(Choice(joined(t), joined(f), right=right) for right, t, f in self._choices),
-            {heading: joined(words) for heading, words in self._parts.items()},
-        )
-        self._refuse_unfit(section)
-        return section
-
-    def _take(self, line: str) -> None:
-        asked = self._kind in ("exercise", "question", "work")
-        if self._kind == "exercise" and line.startswith("### "):
+    for number, line in enumerate(map(str.rstrip, lines), start=begin + 1):
+        if kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
-                raise self._error(
-                    "a part is “### Right”, “### Check yourself” or “### Model answer”"
-                )
-            self._into = self._parts.setdefault(heading[1], [])
-        elif self._parts:
-            self._into.append(line)
-        elif asked and (item := _ITEM.match(line)):
+                what = "a part is “### Right”, “### Check yourself” or “### Model answer”"
+                raise TextError(path, number, f"{kind}: {name}", what)
+            into = parts.setdefault(heading[1], [])
+        elif parts:
+            into.append(line)
+        elif kind in ("exercise", "question", "work") and (item := _ITEM.match(line)):
             hint, tick, words = item.groups()
-            self._into = [words]
+            into = [words]
             if hint:
-                self._hints.append(self._into)
+                hints.append(into)
             else:
-                self._choices.append((tick == "x", self._into, []))
-        elif line.startswith("  : ") and self._choices:
-            self._into = self._choices[-1][2]
-            self._into.append(line[4:])
-        elif (found := _FIELD.match(line)) and found[1] in FIELDS.get(self._kind, ()):
-            self._into = self._fields.setdefault(found[1], [])
-            self._into.append(found[2])
-        elif self._into is self._prose:
-            self._prose.append(line)
+                choices.append((tick == "x", into, []))
+        elif line.startswith("  : ") and choices:
+            into = choices[-1][2]
+            into.append(line[4:])
+        elif (found := _FIELD.match(line)) and found[1] in FIELDS.get(kind, ()):
+            into = fields.setdefault(found[1], [])
+            into.append(found[2])
+        elif into is prose:
+            prose.append(line)
         elif not line:
-            self._into = self._prose
+            into = prose
         elif line.startswith("  "):
-            self._into.append(line.strip())
+            into.append(line.strip())
         else:
-            raise self._error("begin a further line of an item or field with two spaces")
+            what = "begin a further line of an item or field with two spaces"
+            raise TextError(path, number, f"{kind}: {name}", what)
+    section = Section(
+        path,
+        begin,
+        kind,
+        name,
+        {field: joined(words) for field, words in fields.items()},
+        joined(prose),
+        tuple(map(joined, hints)),
+        tuple(Choice(joined(t), joined(f), right=right) for right, t, f in choices),
+        {heading: joined(words) for heading, words in parts.items()},
+    )
+    if unfit := _unfit(section):
+        raise section.error(unfit)
+    return section
 
-    def _refuse_unfit(self, section: Section) -> None:
-        """Raise ``TextError`` unless the section has what its kind needs."""
-        right = sum(choice.right for choice in section.choices)
-        if section.kind in ("question", "work") and not section.prose:
-            raise self._error("it asks nothing")
-        if section.kind in ("question", "work") or section.choices:
-            if right != 1:
-                raise self._error(f"exactly one choice is right, not {right}")
-            if not all(choice.feedback for choice in section.choices):
-                raise self._error("every choice has its feedback, an indented line “: …”")
-        if section.kind == "exercise":
-            if section.prose:
-                raise self._error(f"what is this line for? “{section.prose[:40]}”")
-            if not section.hints or "Model answer" not in section.parts:
-                raise self._error("an exercise has a hint and a “### Model answer”")
-        for name in FIELDS.get(section.kind, ()):
-            if name not in section.fields:
-                raise self._error(f"“{name}: …” is missing")
 
-    def _error(self, what: str) -> TextError:
-        return TextError(self._where[0], self._line, self._where[1], what)
+def _unfit(section: Section) -> str:
+    """What the section lacks that its kind needs, or has no use for."""
+    asks, right = section.kind in ("question", "work"), sum(c.right for c in section.choices)
+    if asks and not section.prose:
+        return "it asks nothing"
+    if (asks or section.choices) and right != 1:
+        return f"exactly one choice is right, not {right}"
+    if not all(choice.feedback for choice in section.choices):
+        return "every choice has its feedback, an indented line “: …”"
+    if section.kind == "exercise" and section.prose:
+        return f"what is this line for? “{section.prose[:40]}”"
+    if section.kind == "exercise" and not (section.hints and "Model answer" in section.parts):
+        return "an exercise has a hint and a “### Model answer”"
+    lacking = (name for name in FIELDS.get(section.kind, ()) if name not in section.fields)
+    return next((f"“{name}: …” is missing" for name in lacking), "")
 
 
 def joined(lines: Sequence[str]) -> str:
@@ -271,11 +248,6 @@ def joined(lines: Sequence[str]) -> str:
 
 
 # ---- words around what Python made -----------------------------------------------------------
-
-S = TypeVar("S")
-
-Tasked = tuple[Mapping[str, Exercise], tuple[Question, ...]]
-"""Name → exercise, and the questions of the quiz."""
 
 
 def caption(picture: Picture, section: Section | None, kind: str = "") -> Picture:
@@ -302,96 +274,12 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
         values = {**model.placeholders, **drawn.placeholders}
         return caption(replace(drawn, placeholders=values), section)
 
-    fields = {name: section.fill(section.fields[name], model.placeholders) for name in _FILLED}
-    return replace(
-        model,
-        draw=draw,
-        label=fields["Label"],
-        unit=fields["Unit"],
-        source=fields["Inputs"],
-        formula=section.fields["Formula"],
+    label, unit, source = (
+        section.fill(section.fields[name], model.placeholders)
+        for name in ("Label", "Unit", "Inputs")
     )
-
-
-_FILLED = ("Label", "Unit", "Inputs")
-
-
-def asked(experiment: str, number: str) -> Tasked:
-    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
-    words = of_lesson(number, experiment)
-    if words is None:
-        raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
-    return tasks(words, explanation(experiment), lambda view: view)
-
-
-def tasks(words: Text, explained: Explanation[S], shown: Callable[[View], S]) -> Tasked:
-    """Exercises and questions of a lesson, in the order of its text.
-
-    ``shown`` gives, for a view of rows, what the explanation explains (a view, or a table).
-    """
-
-    exercises = (_exercise(section, explained, shown) for section in words.all("exercise"))
-    return {exercise.name: exercise for exercise in exercises}, questions(words)
-
-
-def questions(words: Text) -> tuple[Question, ...]:
-    """The quiz of a lesson. Choices stand in an order of their own, the same every time."""
-
-    def shuffled(section: Section) -> tuple[Choice, ...]:
-        order = random.Random(f"{words.path.stem} {section.name}")
-        return tuple(order.sample(section.choices, len(section.choices)))
-
-    return tuple(Question(s.name, s.prose, shuffled(s)) for s in words.all("question"))
-
-
-def works(words: Text, values: Values) -> tuple[Question, ...]:
-    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
-
-    def filled(section: Section) -> Question:
-        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
-        return Question(section.name, section.fill(section.prose, values), tuple(said))
-
-    return tuple(map(filled, words.all("work")))
-
-
-def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
-    number = explained.numbers.get(section.name)
-    asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
-
-    def filled(view: View, words: str) -> str:
-        find = explained.placeholders.get(("exercise", section.name))
-        asked = find is not None and placeholders(words)
-        return section.fill(words, find(shown(view)) if find and asked else {})
-
-    def accepted(view: View) -> tuple[float, float]:
-        assert number is not None
-        expected = number.expected(shown(view))
-        off = number.within * abs(expected)
-        return expected - off, expected + off
-
-    def check(view: View, answer: Answer) -> Feedback:
-        if section.choices:
-            choice = next(choice for choice in section.choices if choice.text == answer)
-            return Feedback(choice.right, filled(view, choice.feedback))
-        if OWN_WORDS in section.parts:
-            return Feedback(None, filled(view, section.parts[OWN_WORDS]))
-        if number is None:
-            raise section.error("Python has no check of that name")
-        why = filled(view, section.parts.get("Right", ""))
-        wanted = number.expected(shown(view))
-        return near(answer, wanted, number.unit, within=number.within, why=why)
-
-    return Exercise(
-        name=section.name,
-        check=check,
-        hints=section.hints,
-        solution=lambda view: filled(view, section.parts["Model answer"]),
-        choices=tuple(choice.text for choice in section.choices),
-        unit=number.unit if number else "",
-        in_words=OWN_WORDS in section.parts,
-        accepted=accepted if number else None,
-        on_rows=asks_rows or not section.choices,
-    )
+    formula = section.fields["Formula"]
+    return replace(model, draw=draw, label=label, unit=unit, source=source, formula=formula)
 
 
 def table(

@@ -1,9 +1,8 @@
 """What an experiment explains: figures, tables, what-ifs, outcomes, and the checks of answers.
 
 An experiment's ``explain.py`` makes one :class:`Explanation` called ``explained`` and declares its
-functions on it by decorators: also what answers are checked against. Python gives the values. The
-words that a learner reads stand in the lesson's text (``notebooks/text/``), which names values as
-``{placeholders}``.
+functions on it by decorators. Python gives the values; the words that a learner reads stand in the
+lesson's text (``notebooks/text/``), which names values as ``{placeholders}``.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Number(Generic[S]):
 
 @dataclass(slots=True)
 class Explanation(Generic[S]):
-    """All that one experiment explains, by name. Every function may raise ``Unavailable``.
+    """All that one experiment explains, by name. Functions of a view may raise ``Unavailable``.
 
     Attributes:
         figures: pictures of a view; the first grows while a run is measured.
@@ -71,66 +70,53 @@ class Explanation(Generic[S]):
     placeholders: dict[tuple[str, str], Callable[[S], Values]] = field(default_factory=dict)
 
     def figure(self, name: str) -> Callable[[F], F]:
-        """View → :class:`Picture`."""
         return _into(self.figures, name)
 
     def table(self, name: str, lacking: str = "") -> Callable[[F], F]:
-        """View → rows; usually a generator. ``lacking`` is what is missing where it gives none."""
+        """Rows; ``lacking`` is what is missing where there are none."""
 
-        def add(rows: F) -> F:
+        def listed(rows: Callable[[S], Iterable[Row]]) -> Callable[[S], Sequence[Row]]:
             def some(shown: S) -> Sequence[Row]:
                 found = list(rows(shown))
                 if lacking and not found:
                     raise absent(lacking)
                 return found
 
-            self.tables[name] = some
-            return rows
+            return some
 
-        return add
+        return _into(self.tables, name, listed)
 
     def whatif(self, name: str) -> Callable[[F], F]:
-        """View → :class:`WhatIf`."""
         return _into(self.whatifs, name)
 
     def outcome(self, name: str, *platforms: Platform, of_files: bool = False) -> Callable[[F], F]:
-        """View → number, ``None`` where it was not measured within one run of ``platforms``.
+        """A number, ``None`` where it was not measured within one run of ``platforms``.
 
         ``of_files``: it is how large files are.
         """
-
-        def add(find: F) -> F:
-            self.outcomes[name] = Outcome(platforms, find, of_files)
-            return find
-
-        return add
+        return _into(self.outcomes, name, lambda find: Outcome(platforms, find, of_files))
 
     def scene(self, name: str) -> Callable[[F], F]:
-        """View → HTML that plays by itself."""
         return _into(self.scenes, name)
 
     def demo(self, name: str, demo: Demo) -> None:
-        """Something small that is done on the spot."""
         self.demos[name] = demo
 
     def check(self, name: str, *, unit: str, within: float = 0.1) -> Callable[[F], F]:
-        """View → the number that an exercise asks for; see :class:`Number`."""
-
-        def add(expected: F) -> F:
-            self.numbers[name] = Number(expected, unit, within)
-            return expected
-
-        return add
+        """The number that an exercise asks for; see :class:`Number`."""
+        return _into(self.numbers, name, lambda expected: Number(expected, unit, within))
 
     def values(self, name: str, kind: str = "exercise") -> Callable[[F], F]:
-        """View → values of the placeholders in a section of the text (of an exercise's section:
-        in its model answer and in what is said to choices)."""
+        """Values of the placeholders in a section of the text (of an exercise's section: in its
+        model answer and in what is said to choices)."""
         return _into(self.placeholders, (kind, name))
 
 
-def _into(known: dict[Any, Any], name: Any) -> Callable[[F], F]:
+def _into(
+    known: dict[Any, Any], name: Any, made: Callable[[Any], Any] = lambda function: function
+) -> Callable[[F], F]:
     def add(function: F) -> F:
-        known[name] = function
+        known[name] = made(function)
         return function
 
     return add
@@ -139,9 +125,7 @@ def _into(known: dict[Any, Any], name: Any) -> Callable[[F], F]:
 def explanation(experiment: str) -> Explanation[View]:
     """What the experiment of that name explains.
 
-    Raises:
-        UnknownName: there is no experiment of that name.
-        Unavailable: it is another package's, and cannot be imported.
+    Raises ``UnknownName``; ``Unavailable`` if it is another package's and cannot be imported.
     """
     found: Explanation[View] = module(experiment, "explain").explained
     return found

@@ -46,21 +46,6 @@ class HandoutError(VmcompareError):
         super().__init__(f"no handout of {notebook.name}{where}{at}: {what}")
 
 
-def export(
-    notebook: Path, out: Path, *, edition: str = "student", timeout_s: float = TIMEOUT_S
-) -> Path:
-    """The handout of one notebook, whose path is returned: see :func:`export_all`.
-
-    Raises ``HandoutError``: the notebook cannot be read, a cell failed, or the file cannot be
-    written. Then no file is written, and an older one is left as it was.
-    """
-    made: list[Path | HandoutError] = []
-    export_all([notebook], out, made.append, edition=edition, timeout_s=timeout_s)
-    if isinstance(made[0], HandoutError):
-        raise made[0]
-    return made[0]
-
-
 def export_all(
     notebooks: Sequence[Path],
     out: Path,
@@ -90,23 +75,40 @@ def export_all(
             Then nothing was run and nothing written.
         UnknownName: there is no such edition.
     """
-    from vmcompare.handout import execution, files
+    from vmcompare.handout import execution, files, page
 
     if edition not in EDITIONS:
         raise UnknownName("edition", edition, EDITIONS)
     files.refuse_clashes(notebooks, out, edition, index=index)
     course = notebooks if index else ()
 
+    async def make(notebook: Path) -> Path:
+        content = files.read(notebook)
+        page.leave_out(content)
+        try:
+            paths.temporary()
+            await execution.execute(
+                content,
+                notebook,
+                edition=edition,
+                timeout_s=timeout_s,
+                progress=lambda line: progress(f"{notebook.stem}: {line}"),
+            )
+        except StorageError as error:
+            raise HandoutError(notebook, str(error)) from error
+        text = page.render(content, notebook, edition=edition, course=course)
+        made = files.write(text, files.target(notebook, out, edition), notebook)
+        if f'href="{paths.browser_lab_page().name}"' in text:
+            files.bring_browser_lab(made.parent, notebook)
+        return made
+
     async def run() -> None:
         gate = asyncio.Semaphore(at_once)
 
         async def one(notebook: Path) -> Path | HandoutError:
-            def tell(line: str) -> None:
-                progress(f"{notebook.stem}: {line}")
-
             async with gate:
                 try:
-                    return await _export(notebook, out, edition, timeout_s, course, tell)
+                    return await make(notebook)
                 except HandoutError as error:
                     return error
 
@@ -116,30 +118,3 @@ def export_all(
 
     with drawing_folder():
         execution.wait_for(run)
-
-
-async def _export(
-    notebook: Path,
-    out: Path,
-    edition: str,
-    timeout_s: float,
-    course: Sequence[Path],
-    progress: Callable[[str], None],
-) -> Path:
-    from vmcompare.handout import execution, files, page
-
-    content = files.read(notebook)
-    page.leave_out(content)
-    try:
-        paths.temporary()
-        await execution.execute(
-            content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
-        )
-    except StorageError as error:
-        raise HandoutError(notebook, str(error)) from error
-    text = page.render(content, notebook, edition=edition, course=course)
-    target = files.target(notebook, out, edition)
-    made = files.write(text, target, notebook)
-    if f'href="{paths.browser_lab_page().name}"' in text:
-        files.bring_browser_lab(made.parent, notebook)
-    return made

@@ -143,7 +143,9 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
                 kernel_client = manager.client()
                 kernel_client.start_channels()
                 try:
-                    if not await _ready(kernel_client):
+                    try:
+                        await kernel_client.wait_for_ready(timeout=STARTUP_TIMEOUT_S)
+                    except RuntimeError:  # it died, or did not answer
                         console = (directory / "log").read_text(encoding="utf-8", errors="replace")
                         continue
                     kernel_client.allow_stdin = False
@@ -159,15 +161,6 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
     last = console.strip().splitlines()[-1:]
     why = f": {last[0]}" if last else f" within {STARTUP_TIMEOUT_S} s"
     raise HandoutError(notebook, f"its kernel did not start, not even at a second try{why}")
-
-
-async def _ready(kernel_client: Any) -> bool:
-    try:
-        await kernel_client.wait_for_ready(timeout=STARTUP_TIMEOUT_S)
-    except RuntimeError:
-        # The one way jupyter_client has of saying "died" and "did not answer".
-        return False
-    return True
 
 
 async def _shut_down(manager: AsyncKernelManager) -> None:

@@ -24,18 +24,15 @@ COMPANIONS = ("glossary.html", "cheat-sheet.html")
 NOTEBOOK_MAX = 5 * 2**20
 """Bytes of a notebook: pictures may be attached, but a page has to be handed out."""
 
-_OURS = re.compile(
-    r'<meta (?:name="generator" content="vmcompare [^"]*"'
-    r'|content="vmcompare [^"]*" name="generator")'
-)
-_HEAD, _BODY = 4096, 200_000
-"""Characters in which the generator is named, and in which the body begins."""
+_OURS = re.compile(r'<meta (?=[^>]*name="generator")[^>]*content="vmcompare [^",]*(?:, (\w+))?"')
+_HEAD = 4096
+"""Characters in which the generator is named."""
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
     """The notebook, checked. Raises ``HandoutError``."""
     try:
-        raw = json.loads(paths.read(notebook, NOTEBOOK_MAX), parse_constant=_no_number)
+        raw = json.loads(paths.read(notebook, NOTEBOOK_MAX))
     except FileNotFoundError:
         raise HandoutError(notebook, "there is no such notebook") from None
     except OSError as error:
@@ -69,10 +66,6 @@ def heading(notebook: Path) -> str:
     except HandoutError:
         found = None
     return found[1].strip() if found else notebook.stem
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number")
 
 
 def target(notebook: Path, out: Path, edition: str) -> Path:
@@ -133,16 +126,10 @@ def generator(page: Path) -> str:
         if not stat.S_ISREG(page.stat().st_mode):
             return ""
         with page.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_HEAD)
-            made = _OURS.search(text)
-            text += file.read(_BODY) if made else ""
+            made = _OURS.search(file.read(_HEAD))
     except OSError:
         return ""
-    if made is None:
-        return ""
-    if ", index" in made[0]:
-        return "index"
-    return "instructor" if '<body class="vmc-instructor">' in text else "student"
+    return made[1] or "student" if made else ""
 
 
 def bring_browser_lab(folder: Path, notebook: Path) -> None:

@@ -16,6 +16,7 @@ from bs4.element import Tag
 
 from vmcompare import __version__, paths
 from vmcompare.course import text
+from vmcompare.course.exercises import works
 from vmcompare.course.templates import environment
 from vmcompare.course.verdict.explain import choices, headlines, parts_of_headlines
 from vmcompare.evidence.claims.runs import gather
@@ -169,8 +170,8 @@ def cheat_sheet() -> str:
     evidence = gather(own=False)
     _, *sections = re.split(r"^(?=## )", (folder / "cheat-sheet.md").read_text("utf-8"), flags=re.M)
     parts = parts_of_headlines(evidence)
-    works = text.works(text.read(folder / "09-verdict.md"), choices(evidence))
-    right = {work.ask: choice for work in works for choice in work.choices if choice.right}
+    asked = works(text.read(folder / "09-verdict.md"), choices(evidence))
+    right = {work.prose: choice for work in asked for choice in work.choices if choice.right}
     return _page(
         "cheat-sheet",
         sections=[to_html(section) for section in sections],

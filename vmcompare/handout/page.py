@@ -15,7 +15,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from typing import Any
 import nbformat
 from bs4 import BeautifulSoup
 from bs4.element import Tag
-from jinja2 import pass_context
-from jinja2.runtime import Context
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 
@@ -47,7 +45,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def leave_out(content: nbformat.NotebookNode) -> None:
     """Remove, in place, the cells that are for a running notebook alone."""
-    content.cells = [c for c in content.cells if "live-only" not in _tags(c)]
+    content.cells = [c for c in content.cells if "live-only" not in c.metadata.get("tags", [])]
 
 
 def only_shows(source: str) -> bool:
@@ -57,26 +55,21 @@ def only_shows(source: str) -> bool:
     learner would change or answer is more than that, and stays in sight.
     """
 
-    def plain(statement: ast.stmt) -> bool:
-        match statement:
-            case (
-                ast.ImportFrom(module="vmcompare")
-                | ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict")))
-                | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name())))
-            ):
-                return True
-        return False
-
     try:
-        return all(map(plain, ast.parse(source).body))
+        return all(map(_is_step, ast.parse(source).body))
     except SyntaxError:
         return False
 
 
-def _tags(cell: Mapping[str, Any]) -> list[str]:
-    metadata = cell.get("metadata")
-    tags = metadata.get("tags") if isinstance(metadata, dict) else None
-    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+def _is_step(statement: ast.stmt) -> bool:
+    match statement:
+        case (
+            ast.ImportFrom(module="vmcompare")
+            | ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict")))
+            | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name())))
+        ):
+            return True
+    return False
 
 
 def render(
@@ -104,18 +97,9 @@ def _render(
     content: nbformat.NotebookNode, notebook: Path, edition: str, course: Sequence[Path]
 ) -> str:
     shown = copy.deepcopy(content)
-    for cell in shown.cells:
-        if cell.cell_type == "code":
-            cell.outputs = _without_widgets(cell.outputs)
-            _refuse_huge(cell, notebook)
-            if only_shows(cell.source):
-                cell.metadata["tags"] = [*_tags(cell), "hide-input"]
-    resources: dict[str, Any] = {
-        "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
-    }
     texts = (cell.source for cell in shown.cells if cell.cell_type == "markdown")
     words = re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
-    resources["vmcompare"] = {
+    made = {
         "version": __version__,
         "edition": edition,
         "notebook": notebook,
@@ -124,6 +108,12 @@ def _render(
         "figures": figure_css(),
         "dark": svg.dark(),
     }
+    for cell in shown.cells:
+        try:
+            _prepare(cell, notebook.resolve().parent)
+        except VmcompareError as error:
+            raise HandoutError(notebook, str(error), cell=first_line(cell)) from error
+    resources = {"metadata": {"name": notebook.stem}, "vmcompare": made}
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
     return _finished(body, notebook, edition)
@@ -149,11 +139,30 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
     }  # fmt: skip
 
 
-def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:
+def _prepare(cell: nbformat.NotebookNode, folder: Path) -> None:
+    """Make the HTML of Markdown, and leave nothing in what a cell shows that runs.
+
+    Raises ``VmcompareError``: it cannot be shown, as a clause.
+    """
+    attachments = cell.get("attachments", {})
+    if cell.cell_type == "markdown":
+        cell.source = markdown.to_html(cell.source, folder, attachments)
+    if cell.cell_type != "code":
+        return
+    cell.outputs = _without_widgets(cell.outputs)
     size = len(json.dumps(cell.outputs, ensure_ascii=False))
     if size > OUTPUT_MAX:
         what = f"the cell shows {size:,} characters, and a page takes {OUTPUT_MAX:,} of one cell"
-        raise HandoutError(notebook, what, cell=first_line(cell))
+        raise VmcompareError(what)
+    if only_shows(cell.source):
+        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+    kinds_shown = _exporter().environment.filters["filter_data_type"]
+    for data in (output.data for output in cell.outputs if "data" in output):
+        for kind in kinds_shown(data):
+            if kind == "text/html":
+                data[kind] = safe.clean(data[kind])
+            elif kind in ("text/markdown", "text/latex"):
+                data[kind] = markdown.to_html(data[kind], folder, attachments, trusted=False)
 
 
 def first_line(cell: Mapping[str, Any]) -> str:
@@ -165,8 +174,7 @@ def _without_widgets(outputs: list[Any]) -> list[Any]:
     kept: list[Any] = []
     told = False
     for output in outputs:
-        data = output.get("data", {})
-        if not isinstance(data, dict) or _WIDGET not in data:
+        if _WIDGET not in output.get("data", {}):
             kept.append(output)
         elif not told:
             told = True
@@ -177,46 +185,12 @@ def _without_widgets(outputs: list[Any]) -> list[Any]:
 
 
 @cache
-def _exporter() -> _Exporter:
-    return _Exporter(  # type: ignore[no-untyped-call]
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="template",
         template_file="index.html.j2",
         extra_template_basedirs=[str(Path(__file__).parent)],
     )
-
-
-class _Exporter(HTMLExporter):
-    """nbconvert's exporter with our Markdown, and nothing in a page that runs."""
-
-    def default_filters(self) -> Iterator[tuple[str, Any]]:
-        yield from super().default_filters()  # type: ignore[no-untyped-call]
-        yield "output2html", self.output2html
-        yield "clean_html", self.clean_html
-
-    @pass_context
-    def markdown2html(self, context: Context, source: str) -> str:
-        return self._told(context, lambda *where: markdown.to_html(source, *where))
-
-    @pass_context
-    def output2html(self, context: Context, source: str) -> str:
-        """Markdown that a cell displays."""
-        return self._told(context, lambda *where: markdown.to_html(source, *where, trusted=False))
-
-    @pass_context
-    def clean_html(self, context: Context, source: str) -> str:
-        return self._told(context, lambda *_: safe.clean(source))
-
-    def _told(self, context: Context, render: Callable[[Path, Mapping[str, Any]], str]) -> str:
-        """What ``render`` makes; where it cannot, the error names the cell."""
-        cell: Mapping[str, Any] = context.get("cell") or {}
-        resources = context["resources"]
-        attachments = cell.get("attachments")
-        attachments = attachments if isinstance(attachments, dict) else {}
-        try:
-            return render(Path(resources["metadata"]["path"]), attachments)
-        except VmcompareError as error:
-            notebook = resources["vmcompare"]["notebook"]
-            raise HandoutError(notebook, str(error), cell=first_line(cell)) from error
 
 
 # ---- finishing touches ---------------------------------------------------------------------------

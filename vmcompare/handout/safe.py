@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
+
+from bs4 import BeautifulSoup
+from bs4.element import PreformattedString, Tag
 
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
@@ -41,7 +42,6 @@ _GONE = names(
 )
 """Elements that go with all that is in them. Of others that are not known, the words stay."""
 
-_VOID = names("br col hr img input wbr")
 _ATTRIBUTES = MATHML_ATTRIBUTES | names(
     "abbr align alt autocomplete border cellpadding cellspacing checked class color colspan "
     "datetime dir disabled for headers height hidden high id label lang low max min open "
@@ -57,6 +57,7 @@ _LOADS = re.compile(r"url\s*\(|image-set|@import|\\", flags=re.IGNORECASE)
 
 _PACKED = re.compile(r"[A-Za-z0-9+/=\s]*")
 _DEPTH_MAX = 200
+_KNOWN = _HTML | _SVG | MATHML_ELEMENTS
 
 
 def clean(fragment: str) -> str:
@@ -69,10 +70,32 @@ def clean(fragment: str) -> str:
     bare = tags + end + words.replace("<", "&lt;")
     if bare.count("<") > TAGS_MAX:
         raise VmcompareError(f"it has more than {TAGS_MAX:,} tags")
-    parser = _Cleaner()
-    parser.feed(bare)
-    parser.close()
-    return parser.text()
+    if "<" not in bare:
+        return bare  # of words alone the parser would warn: they may be the name of a file
+    soup = BeautifulSoup(bare, features="html.parser", multi_valued_attributes=None)
+    for unseen in soup.find_all(string=lambda words: isinstance(words, PreformattedString)):
+        unseen.extract()
+    _clean_below(soup)
+    return str(soup)
+
+
+def _clean_below(soup: BeautifulSoup) -> None:
+    below: list[tuple[Tag, int, bool]] = [(soup, 0, False)]
+    while below:
+        above, depth, foreign = below.pop()
+        for tag in above.find_all(True, recursive=False):
+            attributes, tag.attrs = {n: str(v) for n, v in tag.attrs.items()}, {}
+            if not foreign and tag.name == "style" and not _LOADS.search(tag.get_text()):
+                continue
+            if not foreign and tag.name == "script" and attributes.get("type") == FRAMES:
+                tag.attrs = {"type": FRAMES} if _PACKED.fullmatch(tag.get_text()) else {}
+            if tag.name in _GONE and not tag.attrs:
+                tag.decompose()
+            elif tag.name not in _GONE:
+                tag.hidden = tag.name not in _KNOWN or depth >= _DEPTH_MAX  # its words stay
+                tag.attrs = {n: v for n, v in attributes.items() if _harmless(tag.name, n, v)}
+                inner = foreign or tag.name in ("math", "svg")
+                below.append((tag, depth + (not tag.hidden), inner))
 
 
 def policy(scripts: Sequence[str]) -> str:
@@ -85,77 +108,8 @@ def policy(scripts: Sequence[str]) -> str:
     )
 
 
-class _Cleaner(HTMLParser):
-    """Writes down again what it lets through. One pass, so that no input takes long."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._out: list[str] = []
-        self._open: list[str] = []
-        self._gone: list[str] = []
-        self._packed: list[str] | None = None
-
-    def text(self) -> str:
-        return "".join(self._out) + "".join(f"</{name}>" for name in reversed(self._open))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        foreign = "math" in self._open or "svg" in self._open
-        if self._gone:
-            self._gone += [tag] if tag == self._gone[-1] else []
-        elif tag == "script" and not foreign and dict(attrs).get("type") == FRAMES:
-            self._packed = []
-        elif tag == "style" and not foreign:
-            self._begin(tag, [])
-        elif tag in _GONE:
-            self._gone.append(tag)
-        elif tag in _HTML or tag in MATHML_ELEMENTS or tag in _SVG:
-            self._begin(tag, attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        # Outside of drawings and formulas "<p/>" opens an element; so it does in a browser.
-        if tag in _GONE or "math" in self._open or "svg" in self._open:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._packed is not None:
-            packed = "".join(self._packed)
-            if tag == "script" and _PACKED.fullmatch(packed):
-                self._out.append(f'<script type="{FRAMES}">{packed}</script>')
-            self._packed = None
-        elif self._gone:
-            if tag == self._gone[-1]:
-                self._gone.pop()
-        elif tag in self._open:
-            while (name := self._open.pop()) != tag:
-                self._out.append(f"</{name}>")
-            self._out.append(f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        if self._packed is not None:
-            self._packed.append(data)
-        elif self._gone:
-            pass
-        elif self._open and self._open[-1] == "style":
-            self._out.append("" if _LOADS.search(data) else data)
-        else:
-            self._out.append(html.escape(data, quote=False))
-
-    def _begin(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if len(self._open) >= _DEPTH_MAX:
-            return
-        kept = "".join(
-            f' {name}="{html.escape(value or "")}"'
-            for name, value in dict(attrs).items()
-            if _NAME.fullmatch(name) and _harmless(tag, name, value or "")
-        )
-        self._out.append(f"<{tag}{kept}>")
-        if tag not in _VOID:
-            self._open.append(tag)
-
-
 def _harmless(element: str, attribute: str, value: str) -> bool:
-    if attribute == "style" and _LOADS.search(value):
+    if not _NAME.fullmatch(attribute) or (attribute == "style" and _LOADS.search(value)):
         return False
     if attribute in ("href", "src", "xlink:href"):
         if element == "a":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.statistics import Interval
@@ -40,29 +40,14 @@ _PLATE = {"boxstyle": "square,pad=0.25", "edgecolor": "none"}
 _A_LINE = 9  # marks that fit side by side
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
-    """An estimated ratio beside the bound θ it is judged by; ``emulated`` if rows of such VMs went
-    in.
-    """
+class Against(NamedTuple):
+    """An estimated ratio, the bound θ it is judged by, and whether rows of emulated VMs went in."""
 
     label: str
     interval: Interval
     bound: float
     verdict: Conclusion
     emulated: bool
-
-    @property
-    def decided(self) -> bool:
-        return self.verdict not in (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE)
-
-    @property
-    def words(self) -> str:
-        """Sign and words of the finding, with the reason where there is none."""
-        if self.verdict is Conclusion.NOT_MEASURED:
-            return f"not decided: {EMULATION}"
-        under = f", {EMULATION}" if self.emulated else ""
-        return f"{SIGNS[self.verdict]} {self.verdict}{under}"
 
 
 @style.own()
@@ -131,7 +116,7 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
             ratio(one.interval.estimate),
             look,
             one.interval.estimate,
-            hollow=not one.decided,
+            hollow=one.verdict in (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE),
             span=(one.interval.low, one.interval.high),
             bound=one.bound,
             strong="both",
@@ -150,9 +135,9 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
 def _against_alt(found: Sequence[Against]) -> str:
     parts = []
     for one in found:
-        i = one.interval
-        span = i.words(ratio)
-        parts.append(
-            f"{one.label}: {ratio(i.estimate)}, {span}, bound {ratio(one.bound)}, {one.words}"
-        )
+        said = f"{SIGNS[one.verdict]} {one.verdict}{f', {EMULATION}' if one.emulated else ''}"
+        if one.verdict is Conclusion.NOT_MEASURED:
+            said = f"not decided: {EMULATION}"
+        estimate, span = ratio(one.interval.estimate), one.interval.words(ratio)
+        parts.append(f"{one.label}: {estimate}, {span}, bound {ratio(one.bound)}, {said}")
     return f"Ratios on a logarithmic axis, each with its bound. {'. '.join(parts)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
@@ -54,7 +54,7 @@ def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
 
     def look(row: GridRow, place: int) -> _Look:
         colour, hatch = FILLS[(ord(row.letters()[place]) - ord("a")) % len(FILLS)]
-        return _Look(colour, hatch, "black", plate=True)
+        return _Look(colour, hatch, "black")
 
     alt = ". ".join(_shared(row, columns) for row in rows)
     return Picture(_drawn(columns, rows, look), f"{what} {alt}.", caption)
@@ -66,14 +66,14 @@ def changes(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
     ``what`` is what the grid is, for the text alternative.
     """
 
+    still, changed = _Look(style.SOFT, "", style.GREY), _Look(style.BLUE, "", style.ON_COLOUR)
+
     def moved(row: GridRow, place: int) -> bool:
         one, other = (row.letters()[at] for at in (max(0, place - 1), place))
         return NOTHING not in (one, other) and one != other
 
     def look(row: GridRow, place: int) -> _Look:
-        if moved(row, place):
-            return _Look(style.BLUE, "", style.ON_COLOUR, plate=False)
-        return _Look(style.SOFT, "", style.GREY, plate=False)
+        return changed if moved(row, place) else still
 
     parts = []
     for place, column in list(enumerate(columns))[1:]:
@@ -83,20 +83,18 @@ def changes(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
             if moved(row, place)
         ]
         parts.append(f"{column} changed {'; '.join(words) or 'nothing'}")
-    still = [r.name for r in rows if not any(moved(r, n) for n in range(len(columns)))]
-    tail = f" Never changed: {', '.join(still)}." if still else ""
+    never = [r.name for r in rows if not any(moved(r, n) for n in range(len(columns)))]
+    tail = f" Never changed: {', '.join(never)}." if never else ""
     return Picture(_drawn(columns, rows, look), f"{what} {'. '.join(parts)}.{tail}", caption)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     fill: str
     hatch: str
     ink: str
-    plate: bool
 
 
-_UNKNOWN = _Look("white", "", style.GREY, plate=False)
+_UNKNOWN = _Look("white", "", style.GREY)
 
 
 @style.own()
@@ -135,7 +133,7 @@ def _drawn(
                 left + width * 0.465, y, letter, fontsize=style.SMALL_PT, ha="center",
                 va="center_baseline", color=shown.ink,
                 fontweight="bold" if shown.ink == style.ON_COLOUR else "normal",
-                bbox=plate if shown.plate else None,
+                bbox=plate if shown.ink == "black" else None,
             )  # fmt: skip
             mark.set_in_layout(False)
     axes.set_xlim(0, _WIDE)

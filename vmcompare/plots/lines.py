@@ -18,6 +18,8 @@ _LETTERS = "abcdefgh"  # what marks are called on the axis; the key says what ea
 
 NO_MARKS: Mapping[str, float] = {}
 
+Points = Sequence[tuple[float, float]]
+
 _KEY_TO_PLOT = (1.1, 1.0)  # widths of the key, at the left, and of the plot beside it
 
 
@@ -35,19 +37,11 @@ class Line:
 
     series: Series | None
     label: str
-    points: tuple[tuple[float, float], ...] = ()
-    drawn: tuple[tuple[float, float], ...] = ()
+    points: Points = ()
+    drawn: Points = ()
     note: str = ""
     dashed: bool = False
     hollow: bool = False
-
-    @property
-    def face(self) -> dict[str, Any]:
-        """How its points are filled and edged."""
-        colour = style.look(self.series).colour
-        if self.hollow:
-            return {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.4}
-        return {"markerfacecolor": colour, "markeredgecolor": "white", "markeredgewidth": 0.5}
 
 
 @style.own()
@@ -69,7 +63,9 @@ def lines(
     figure = style.figure(max(0.27 * (len(drawn) + len(marks) + 1), 2.4) + 0.4)
     key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
     _key(key, title, drawn, marks)
-    _draw(axes, drawn, MIB)
+    for line in drawn:
+        in_mib = ([(x, y / MIB) for x, y in some] for some in (line.drawn, line.points))
+        _draw(axes, line, *in_mib)
     end = x_ticks[-1]
     for letter, where in zip(_LETTERS, marks.values(), strict=False):
         if 1 < where <= end:  # below one instance a mark would only point at the axis
@@ -101,22 +97,15 @@ def log_lines(
 
     Every line has points, and corners of a line through them. See :func:`lines`.
     """
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     figure = style.figure(max(0.4 * (len(drawn) + 1), 4.0))
     key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
     _key(key, title, drawn)
-    _draw(axes, drawn, 1)
+    for line in drawn:
+        _draw(axes, line, line.drawn, line.points)
     times = [y for line in drawn for _, y in line.points]
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(x_ticks[0] * 0.9, x_ticks[-1] * 1.1)
-    axes.set_ylim(min(times) / 1.6, max(times) * 1.6)
-    axes.xaxis.set_major_locator(FixedLocator(list(x_ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    style.log_ticks(axes.yaxis, min(times) / 1.6, max(times) * 1.6)
-    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
+    low, high = x_ticks[0] * 0.9, x_ticks[-1] * 1.1
+    style.log_axis(axes.xaxis, low, high, lambda n: f"{n:g}", x_ticks)
+    style.log_axis(axes.yaxis, min(times) / 1.6, max(times) * 1.6, style.tick_seconds)
     _finish(axes, x_label)
     said = [f"{what}, both axes logarithmic; x axis: {x_label}"]
     for line in drawn:
@@ -139,12 +128,7 @@ def _key(
     bold = plain | {"fontweight": "bold"}
     axes.text(0, 0, title, **bold)  # at most about 58 characters fit
     for place, line in enumerate(drawn, start=1):
-        colour = style.look(line.series).colour
-        if line.drawn:
-            dash = "--" if line.dashed else "-"
-            axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
-        if line.series and line.points:
-            axes.plot(0.03, -place, style.look(line.series).marker, markersize=6, **line.face)
+        _draw(axes, line, [(0.0, -place), (0.06, -place)], [(0.03, -place)])
         long = len(line.label) + len(line.note) > _KEY_CHARACTERS
         label = line.label.replace(EMULATION, "emulated") if long else line.label
         axes.text(0.08, -place, label, **plain)
@@ -155,19 +139,19 @@ def _key(
         axes.text(0.08, y, words, **plain)
 
 
-def _draw(axes: Axes, drawn: Sequence[Line], unit: float) -> None:
-    for line in drawn:
-        look = style.look(line.series)
-        if line.drawn:
-            axes.plot(
-                [x for x, _ in line.drawn], [y / unit for _, y in line.drawn],
-                "--" if line.dashed else "-", color=look.colour, linewidth=1.6,
-            )  # fmt: skip
-        if line.series and line.points:
-            axes.plot(
-                [x for x, _ in line.points], [y / unit for _, y in line.points],
-                look.marker, markersize=6, linestyle="none", **line.face,
-            )  # fmt: skip
+def _draw(axes: Axes, line: Line, corners: Points, points: Points) -> None:
+    """A line in its look through ``corners``, and its marker at ``points``."""
+    look = style.look(line.series)
+    if line.drawn:
+        dash = "--" if line.dashed else "-"
+        axes.plot(*zip(*corners, strict=True), dash, color=look.colour, linewidth=1.6)
+    if line.series and line.points:
+        face, edge = ("white", look.colour) if line.hollow else (look.colour, "white")
+        axes.plot(
+            *zip(*points, strict=True), look.marker, markersize=6, linestyle="none",
+            markerfacecolor=face, markeredgecolor=edge,
+            markeredgewidth=1.4 if line.hollow else 0.5,
+        )  # fmt: skip
 
 
 def _finish(axes: Axes, x_label: str) -> None:
@@ -241,14 +225,11 @@ def curves(
             fontweight="bold",
         )  # fmt: skip
     axes.axvline(x[at], color="black", linewidth=0.8, zorder=0)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(x[0] * 0.93, x[-1] * 1.07)
-    style.log_ticks(axes.xaxis, x[0], x[-1])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    ends = x[0] * 0.93, x[-1] * 1.07
+    style.log_axis(axes.xaxis, *ends, lambda value: f"{value:,g}")
     every = [value for line in lines for value in line.values]
-    style.log_ticks(axes.yaxis, min(every), max(every))
-    axes.yaxis.set_major_formatter(lambda value, _: tick(value))
+    style.log_axis(axes.yaxis, min(every), max(every), tick)
+    axes.autoscale(axis="y")
     _finish(axes, x_label)
     axes.set_title(title, fontsize=style.SMALL_PT, loc="left")
     words = "; ".join(f"{line.label} {written(line.values[at])}" for line in lines)

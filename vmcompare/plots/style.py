@@ -8,7 +8,7 @@ is paper follows the page's theme (:mod:`vmcompare.plots.svg`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -126,24 +126,16 @@ def plain(axes: Axes) -> None:
 
 def log_seconds(axes: Axes, values: Sequence[float]) -> None:
     """A log x axis of seconds around ``values``, its ticks written as "10 ms", "1 s"."""
-    low, high = min(values), max(values)
-    axes.set_xscale("log")
     # Half a decade at least, so that one series alone is not blown up to fill the picture.
-    low, high = low / 1.6, max(high * 1.6, low * 3.2)
-    axes.set_xlim(low, high)
-    log_ticks(axes.xaxis, low, high)
-    axes.xaxis.set_major_formatter(lambda value, _: tick_seconds(value))
+    low = min(values) / 1.6
+    log_axis(axes.xaxis, low, max(max(values) * 1.6, min(values) * 3.2), tick_seconds)
     axes.grid(axis="x", which="major", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def log_ratios(axes: Axes, values: Sequence[float]) -> None:
     """A log x axis of ratios around ``values`` and 1, which a dashed line marks."""
-    low, high = min(*values, 1.0) / 1.6, max(*values, 1.0) * 1.6
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    log_ticks(axes.xaxis, low, high)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    log_axis(axes.xaxis, min(*values, 1.0) / 1.6, max(*values, 1.0) * 1.6, lambda x: f"{x:g}×")
     axes.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=0)
 
 
@@ -153,13 +145,23 @@ def tick_seconds(value_s: float) -> str:
     return f"{float(number.replace(',', '')):g} {unit}"
 
 
-def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Ticks at powers of ten; at 1, 2, 5 times those where there would be too few."""
+def log_axis(
+    axis: Axis,
+    low: float,
+    high: float,
+    written: Callable[[float], str],
+    ticks: Sequence[float] = (),
+) -> None:
+    """Make an axis logarithmic, with ``ticks`` or, by default, those at powers of ten; at 1, 2, 5
+    times those where there would be too few."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, NullLocator
 
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     steps = (1,) if np.log10(high / low) >= 2 else (1, 2, 5)
-    ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    ticks = ticks or [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    name = "x" if axis is axis.axes.xaxis else "y"
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
     axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
     axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: written(value))

@@ -57,19 +57,16 @@ def _row(column: Column, *, mixed: bool) -> marks.Row:
     # The count goes below where one line would be too wide.
     note = "" if len(label) + len(count) <= 50 else count
     label = label if note else f"{label} · {count}"
-    pale = column.warm_up_values
+    row = marks.Row(label, "–", look, None, pale=column.warm_up_values, note=note)
     if not column.n:
-        return marks.Row(label, "–", look, None, pale=pale, note=note)
+        return row
     median, values = column.median, column.values
-    return marks.Row(
-        label,
-        seconds(median.estimate),
-        look,
-        median.estimate,
-        values,
-        pale,
+    return replace(
+        row,
+        text=seconds(median.estimate),
+        value=median.estimate,
+        points=values,
         span=(median.low, median.high),
-        note=note,
     )
 
 

@@ -13,7 +13,8 @@ from planted import starts
 from settled import EACH, LESSONS, RECORDED, Places
 
 from vmcompare.course import answers, text
-from vmcompare.course.verdict import Verdict
+from vmcompare.course.exercises import works
+from vmcompare.course.verdict import Verdict, claims_table, lines
 from vmcompare.course.verdict.explain import (
     ABSENT,
     COMPARISONS,
@@ -25,7 +26,6 @@ from vmcompare.course.verdict.explain import (
     papers,
     ratios_figure,
 )
-from vmcompare.course.verdict.table import claims_table, lines
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
@@ -358,11 +358,11 @@ def test_of_six_pieces_of_work_two_are_best_done_by_each_and_two_by_both(
     evidence: Evidence,
 ) -> None:
     assert WORDS
-    works = text.works(WORDS, choices(evidence))
-    right = [choice.text for work in works for choice in work.choices if choice.right]
-    assert sorted(right) == sorted(2 * [choice.text for choice in works[0].choices])
-    assert all(len(work.choices) == 3 for work in works)
-    said = " ".join(choice.feedback for work in works for choice in work.choices)
+    asked = works(WORDS, choices(evidence))
+    right = [choice.text for work in asked for choice in work.choices if choice.right]
+    assert sorted(right) == sorted(2 * [choice.text for choice in asked[0].choices])
+    assert all(len(work.choices) == 3 for work in asked)
+    said = " ".join(choice.feedback for work in asked for choice in work.choices)
     assert "{" not in said
     assert choices(evidence)["both"] in said
 

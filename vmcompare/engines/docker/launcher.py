@@ -23,7 +23,7 @@ from vmcompare.engines.docker_connection import (
     engine_info,
     explained,
 )
-from vmcompare.engines.images import alpine, debian, oci, weigh
+from vmcompare.engines.images import alpine, cache, debian, oci, weigh
 from vmcompare.engines.images.cache import told
 from vmcompare.errors import LaunchFailure, Unavailable, printable
 from vmcompare.sandbox import (

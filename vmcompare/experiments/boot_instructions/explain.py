@@ -13,7 +13,7 @@ from vmcompare.evidence.units import millions, seconds
 from vmcompare.evidence.view import Column, View, absent, failures, mixed, of_series
 from vmcompare.experiments.boot_instructions.measure import DIRECT, FULL
 from vmcompare.experiments.explanation import Explanation
-from vmcompare.plots.dots import Dot, Panels, counts, sliding_dots
+from vmcompare.plots.marks import Dot, Panels, amounts, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Machine, Platform, Series
 
@@ -58,7 +58,8 @@ def instructions(view: View) -> Picture:
         said.append(f"Failed counts: {failed}")
     if not any(column.series.platform is Platform.CONTAINER for column in starts):
         said.append("The count of containers is missing: this run has none")
-    return counts(dots, what="Instructions to the first byte", caption=f"{'. '.join(said)}.")
+    what, caption = "Instructions to the first byte", f"{'. '.join(said)}."
+    return amounts({what: dots}, what=what, caption=caption, scale=1e6, unit="million")
 
 
 def _starts(view: View) -> Sequence[Column]:

@@ -35,8 +35,8 @@ from vmcompare.experiments.elasticity.measure import (
     WRITTEN,
 )
 from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines
+from vmcompare.plots.marks import Dot, Panels, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.times import runs
 from vmcompare.sandbox import Machine, Platform, Series

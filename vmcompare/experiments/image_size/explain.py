@@ -29,7 +29,7 @@ from vmcompare.experiments.image_size.measure import (
     VIRTUAL,
     WRITTEN,
 )
-from vmcompare.plots.dots import Dot, sizes, sliding_dots
+from vmcompare.plots.marks import Dot, amounts, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
@@ -106,7 +106,7 @@ def copy_up(view: View) -> Iterator[Row]:
 def shipped(view: View) -> Picture:
     """What is sent on three occasions; hollow: over a base that is shared by an extra step."""
     caption = _caption(view, "image_bytes")
-    return sizes(_panels(view, OCCASIONS), what="What is sent", caption=caption)
+    return amounts(_panels(view, OCCASIONS), what="What is sent", caption=caption)
 
 
 @explained.table("sizes")

@@ -18,8 +18,8 @@ from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mix
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell, Copies
 from vmcompare.measuring.experiment import Demo
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines, log_lines
+from vmcompare.plots.marks import Dot, Panels, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import EMULATION, Launcher, Platform, Start
 
