@@ -513,7 +513,8 @@ def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> st
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
     """The claim with its finding; the article's words, what is told of it, and the run.
 
-    ``others`` is what others measured, where it was not measured here.
+    ``others`` is what others measured, where it was not measured here; ``further`` is there where
+    a claim is against a plain process.
     """
     return {
         "claim": name,
@@ -524,6 +525,7 @@ def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Ma
         "told": list(claims.told(claim, finding)),
         "source": source,
         **({"others": finding.others} if finding.others else {}),
+        **({"further": True} if claim.against_a_process else {}),
     }
 
 

@@ -13,7 +13,7 @@ from vmcompare.evidence.claims import ARTICLE, Conclusion, Finding, told
 from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part
 from vmcompare.evidence.view import computer
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import Platform, accelerator_words
+from vmcompare.sandbox import accelerator_words
 
 SECTIONS: Mapping[str, str] = {
     "A": "What is a virtual machine? What is Docker?",
@@ -61,7 +61,7 @@ def _claim(claim: JudgedClaim) -> Mapping[str, Any]:
     """
     first, many = claim.parts[0].claim, len(claim.parts) > 1
     verdict = claim.finding.verdict
-    further = [part for part in claim.parts if _against_a_process(part)]
+    further = [part for part in claim.parts if part.claim.against_a_process]
     own = [part for part in claim.parts if part not in further]
     refuted = [p.claim.part for p in own if p.finding.verdict is Conclusion.REFUTED]
     return {
@@ -75,11 +75,6 @@ def _claim(claim: JudgedClaim) -> Mapping[str, Any]:
         "further": _parts(further, named=True),
         "counted": _counted("part", [part.finding for part in further]),
     }
-
-
-def _against_a_process(part: Part) -> bool:
-    quantity = part.claim.quantity
-    return bool(quantity and quantity.below and quantity.below.platform is Platform.PROCESS)
 
 
 def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:
