@@ -200,6 +200,13 @@ def test_the_answer_is_the_price_of_the_filter(tmp_path: Path) -> None:
     slower = {"container": 1.3, NO_FILTER: 1.2}
     partly = compose(None, recorded(tmp_path / "part", rounds=3, slower=slower))
     assert explanation("elasticity").placeholders["exercise", "filter"](partly)["part"]
+    computing = ("more", "falls", "stays")
+    assert [said[name] for name in computing] == [True, True, False]
+    stays = explanation("elasticity").placeholders["exercise", "filter"](partly)
+    assert [stays[name] for name in computing] == [True, False, True]
+    even = compose(None, recorded(tmp_path / "even", rounds=3))
+    equal = explanation("elasticity").placeholders["exercise", "filter"](even)
+    assert not any(equal[name] for name in computing)
     with pytest.raises(Unavailable, match="system calls"):
         explain.filter_(compose(None, None))
 
@@ -209,6 +216,7 @@ def test_where_the_vm_begins_is_told_only_below_what_it_was_given(
 ) -> None:
     values = explanation("elasticity").placeholders["table", "moments"]
     assert values(whole)["begins"] == "290 MiB"
+    assert values(whole)["inflated"]
     reserved = {("vm", ""): (1030.0, 1040.0, 1040.0)}
     assert not values(compose(None, recorded(tmp_path, levels=reserved)))["begins"]
 

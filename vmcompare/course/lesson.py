@@ -489,6 +489,7 @@ def findings_rows(
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
+    """What a template shows of it; ``further``: a claim against a plain process."""
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
@@ -498,6 +499,7 @@ def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Ma
         "told": list(claims.told(claim, finding)),
         "source": source,
         **({"others": finding.others} if finding.others else {}),
+        **({"further": True} if claim.against_a_process else {}),
     }
 
 

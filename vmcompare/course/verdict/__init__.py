@@ -24,7 +24,7 @@ from vmcompare.evidence.view import computer
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import Platform, accelerator_words
+from vmcompare.sandbox import accelerator_words
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ def _claim(claim: JudgedClaim) -> Mapping[str, Any]:
     """
     first, many = claim.parts[0].claim, len(claim.parts) > 1
     verdict = claim.finding.verdict
-    further = [part for part in claim.parts if _against_a_process(part)]
+    further = [part for part in claim.parts if part.claim.against_a_process]
     own = [part for part in claim.parts if part not in further]
     refuted = [p.claim.part for p in own if p.finding.verdict is Conclusion.REFUTED]
     return {
@@ -201,11 +201,6 @@ def _claim(claim: JudgedClaim) -> Mapping[str, Any]:
         "further": _parts(further, named=True),
         "counted": _counted("part", [part.finding for part in further]),
     }
-
-
-def _against_a_process(part: Part) -> bool:
-    quantity = part.claim.quantity
-    return bool(quantity and quantity.below and quantity.below.platform is Platform.PROCESS)
 
 
 def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:

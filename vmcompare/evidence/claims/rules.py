@@ -295,6 +295,12 @@ class Claim:
         body = self.estimand.body if self.estimand else None
         return body if isinstance(body, Quantity) else None
 
+    @property
+    def against_a_process(self) -> bool:
+        """Whether something is compared with a plain process, which the article never does."""
+        below = self.quantity.below if self.quantity else None
+        return below is not None and below.platform is Platform.PROCESS
+
 
 def quoted(text: str) -> bool:
     """Whether a sentence of the article stands in a text, however its lines are broken."""

@@ -16,6 +16,7 @@ from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_ser
 from vmcompare.experiments.elasticity.measure import (
     AFTER,
     BALLOON,
+    BALLOON_MIB,
     BEFORE,
     BEFORE_S,
     CLOCKED,
@@ -102,7 +103,7 @@ def memory(view: View) -> Picture:
     }
     courses = {one: _last_round(column, column) for one, column in found.items()}
     if {PLAIN, INFLATED} <= courses.keys():  # the same VM, later: one line
-        marks["the balloon is inflated"] = courses[INFLATED][0][0]
+        marks[f"the balloon is inflated: {GIVEN_MIB} → {BALLOON_MIB} MiB"] = courses[INFLATED][0][0]
         before = _last_round(found[PLAIN], found[INFLATED])
         courses[INFLATED] = (*before, *courses[INFLATED])
         del courses[PLAIN]
@@ -157,13 +158,14 @@ explained.values("limits", "table")(View.sourced)
 @explained.values("moments", "table")
 def _moments_values(view: View) -> Values:
     """``begins``: what the VM costs the host before its program takes anything, if that is less
-    than it was given."""
+    than it was given; ``inflated``: whether one VM is in two rows."""
     begins = PLAIN.moment(view, BEFORE)
     less = begins is not None and begins.estimate < GIVEN_MIB * MIB
     return {
         **view.sourced(),
         "begins": size(begins.estimate) if begins and less else "",
         "given": GIVEN_MIB,
+        "inflated": all(one.column(view, AFTER, "returned_ratio") for one in (PLAIN, INFLATED)),
     }
 
 
@@ -275,11 +277,14 @@ def _filter(view: View) -> Values:
     )
     costs = held[0] > 1.05 * free[0]
     nearly = abs(free[0] / bare[0] - 1) <= 0.05
+    excess, rest = held[1] / bare[1] - 1, free[1] / bare[1] - 1
+    more, falls = excess > 0.05, rest <= excess / 2
     return {
         "computing": ratio(held[1] / bare[1]), "computing_free": ratio(free[1] / bare[1]),
         "held": seconds(held[0]), "free": seconds(free[0]), "ratio": ratio(held[0] / free[0]),
         "whole": ratio(held[0] / bare[0]), "left": ratio(free[0] / bare[0]),
         "costs": costs, "nearly": costs and nearly, "part": costs and not nearly,
+        "more": more, "falls": more and falls, "stays": more and not falls,
     }  # fmt: skip
 
 
