@@ -251,7 +251,7 @@ def test_nothing_that_runs_comes_into_a_page(tmp_path: Path, markup: str, where:
         ("pipe.png", "is not an ordinary file"),
         ("text.png", "is not a picture"),
         ("huge.png", "more than 5242880 bytes"),
-        ("folder.png", "is not an ordinary file"),
+        ("folder.png", "(Is a directory)"),
         ("attachment:none.png", "is not attached"),
         ("x" * 5000, "there is no picture"),
         ("/dev/zero", "outside the notebook's folder"),
