@@ -34,7 +34,13 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 class VmcompareError(Exception):
-    """Base of all errors this package raises on purpose. Its text is fit for a learner's eyes."""
+    """Base of all errors this package raises on purpose. Its text is fit for a learner's eyes.
+
+    A notebook shows that text without a traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # asked by IPython
+        return [str(self)]
 
 
 class UnknownName(VmcompareError):

@@ -735,5 +735,6 @@ def test_the_chart_that_grows_is_the_one_that_was_named(
 
     assert "another" in asyncio.run(shown("another"))
     assert "the first" in asyncio.run(shown(""))
-    with pytest.raises(UnknownName, match="figure"):
+    with pytest.raises(UnknownName, match="figure") as caught:
         Lesson("boot_speed", "04").measure(chart="yet another")
+    assert caught.value._render_traceback_() == [str(caught.value)]  # what a notebook shows

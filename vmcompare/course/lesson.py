@@ -1,8 +1,11 @@
 """What a notebook imports: one :class:`Lesson`, whose methods are the steps of a lesson.
 
-Nothing here raises at a learner: what is missing is said in one sentence with the next step, and
-the lesson goes on with recordings. Figures follow the newest run: when one ends, those already on
-the page are redrawn.
+What is missing is said in one sentence with the next step, and the lesson goes on with recordings.
+Figures follow the newest run: when one ends, those already on the page are redrawn.
+
+What is asked for wrongly raises: ``UnknownName`` for a name that there is not, ``VmcompareError``
+for ``rounds`` that are no number of rounds; ``Unavailable`` where a live handout was asked for and
+nothing can be measured. A notebook shows the sentence of these, and no traceback.
 """
 
 from __future__ import annotations
@@ -121,6 +124,7 @@ class Lesson(Steps):
         elif reason:
             self._say(f"{reason} The figures below show a recording.")
             return
+        # Facts and byte counts do not become truer by being asked again.
         rounds = min(self.rounds, load(self.experiment).rounds)
         if mode(self.mode) is Mode.LIVE:
             self.record(rounds)
@@ -146,7 +150,6 @@ class Lesson(Steps):
                 return page.Note(f"{len(recording.rows)} {later}")._repr_html_()
 
         panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
-        # Facts and byte counts do not become truer by being asked again.
         panel.rounds.value = rounds
         panel.show()
 
@@ -424,16 +427,16 @@ _FOLD = Markup(
 def availability_rows(
     platforms: Sequence[Platform],
     found: Mapping[str, Availability],
-    chosen: Collection[Platform],
+    measured: Collection[Platform],
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and any next step.
 
-    ``found`` is what each engine's probe said; what is not ``chosen`` is replayed by choice.
+    ``found`` is what each engine's probe said; what is not ``measured`` is replayed by choice.
     """
     rows = []
     for platform in platforms:
         engine = found[engines.engine_of(platform)]
-        here = engine.ok and platform in chosen
+        here = engine.ok and platform in measured
         because = engine.what or _REPLAY
         if here and dict(engine.details).get("accelerator") == SOFTWARE:
             because = f"QEMU {engine.version}, software emulation"

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Steps(ABC):
-    """Base of what a notebook imports. Nothing here raises at a learner.
+    """Base of what a notebook imports; :mod:`.lesson` says what raises.
 
     Attributes:
         experiment: its name; empty where the lesson is about them all.

@@ -46,9 +46,6 @@ class HiddenModule(VmcompareError):
             "Next step: rename it, and restart the kernel"
         )
 
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
 
 def command(module: str, *words: str) -> list[str]:
     """What runs ``module`` as ``python -m`` does, in any working folder, a deleted one too."""
