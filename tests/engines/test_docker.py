@@ -24,7 +24,7 @@ from vmcompare.engines import cleanup, commands, docker_connection
 from vmcompare.engines import docker as backend
 from vmcompare.engines.docker import container, inside
 from vmcompare.engines.docker import launcher as launching
-from vmcompare.engines.images.cache import heard_by
+from vmcompare.engines.images.cache import report_progress_to
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.evidence.units import MIB
@@ -589,7 +589,7 @@ def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.Monk
     told: list[tuple[str, float]] = []
 
     def ask() -> str:
-        with heard_by(lambda *step: told.append(step)):
+        with report_progress_to(lambda *step: told.append(step)):
             return backend.launchers()[Platform.CONTAINER].image(Spec()).digest
 
     image = ask()

@@ -65,7 +65,7 @@ def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> s
         path = paths.answers_path()
         lock = path.with_name(path.name + ".lock")
         with (
-            paths.said_of(path, paths.advice(paths.DATA_HOME)),
+            paths.as_storage_error(path, paths.advice(paths.DATA_HOME)),
             paths.locked(lock, timeout_s=LOCK_S),
         ):
             everything = _load(path)

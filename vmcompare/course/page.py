@@ -204,7 +204,8 @@ def browser_lab() -> Any:
             Markup("<p>{} boots a VM in your browser, without Docker or QEMU.</p>").format(link)
         )
     here = Path.cwd()
-    with paths.said_of(here, "make this folder writable, or open dist/browser-lab.html yourself"):
+    advice = "make this folder writable, or open dist/browser-lab.html yourself"
+    with paths.as_storage_error(here, advice):
         paths.bring(built, here)
     return IFrame(built.name, width="100%", height=800)
 

@@ -52,7 +52,8 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     if path.exists() and not path.is_file():  # a pipe, as standard output may be one
         path.write_bytes(content)
         return
-    with paths.said_of(path, "choose another file, in a folder that is there and can be written"):
+    advice = "choose another file, in a folder that is there and can be written"
+    with paths.as_storage_error(path, advice):
         target = path.resolve()  # what a link leads to is written, not the link replaced
         part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
         try:

@@ -24,7 +24,7 @@ import msgspec
 
 from vmcompare import engines, paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.images.cache import heard_by
+from vmcompare.engines.images.cache import report_progress_to
 from vmcompare.errors import RecordingError, StorageError, Unavailable
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host, stop
@@ -67,7 +67,7 @@ def run(
         watch(progress)
 
     # The trials of what is there start something, too.
-    with cleanup.guard(), heard_by(making):
+    with cleanup.guard(), report_progress_to(making):
         found = engines.availability()
         wanted = platforms or experiment.platforms
         launchers = engines.launchers(found, wanted, strict=bool(platforms))
@@ -249,7 +249,7 @@ def turn() -> Iterator[Callable[..., None]]:
             paths.write(note, msgspec.json.encode(held))
 
     with contextlib.ExitStack() as stack:
-        with paths.said_of(lock, paths.advice(paths.STATE_HOME)):
+        with paths.as_storage_error(lock, paths.advice(paths.STATE_HOME)):
             try:
                 stack.enter_context(paths.locked(lock, timeout_s=WAIT_S))
             except StorageError as error:

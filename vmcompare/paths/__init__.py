@@ -178,7 +178,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def said_of(path: Path, next_step: str) -> Iterator[None]:
+def as_storage_error(path: Path, next_step: str) -> Iterator[None]:
     """Any ``OSError`` inside becomes a ``StorageError`` with this next step.
 
     It names ``path``, or the folder above it that the system named.

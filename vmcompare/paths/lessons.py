@@ -86,7 +86,7 @@ def give(folder: Path) -> list[str]:
     newer one lies beside it, under another name. Raises ``StorageError``, or ``Unavailable`` where
     it belongs to another user, or holds something else.
     """
-    with paths.said_of(folder, _STEP):
+    with paths.as_storage_error(folder, _STEP):
         folder.mkdir(parents=True, exist_ok=True)
         if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
             raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)

@@ -65,7 +65,7 @@ def test_what_is_built_has_a_name_for_people_and_ends_also_when_it_fails() -> No
         raise ValueError("damaged")
 
     with (
-        cache.heard_by(lambda *step: told.append(step)),
+        cache.report_progress_to(lambda *step: told.append(step)),
         pytest.raises(ValueError, match="damaged"),
     ):
         cache.get("disk.qcow2", "key", fail)
@@ -120,7 +120,7 @@ def test_the_digest_is_that_of_the_content() -> None:
 
 def test_progress_is_told_only_when_something_is_built() -> None:
     told: list[tuple[str, float]] = []
-    with cache.heard_by(lambda *step: told.append(step)):
+    with cache.report_progress_to(lambda *step: told.append(step)):
         cache.get("a.bin", "key", Builds())
         cache.get("a.bin", "key", Builds())
     cache.get("b.bin", "key", Builds())  # nobody listens any more

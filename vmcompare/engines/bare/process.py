@@ -154,7 +154,7 @@ def _unpack(root: Path) -> None:
 
 
 def _place(path: Path, content: bytes) -> None:
-    with paths.said_of(path, paths.TEMPORARY):
+    with paths.as_storage_error(path, paths.TEMPORARY):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         path.chmod(0o755)

@@ -329,7 +329,7 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     path = place / f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
     watch(str(path))
     try:
-        with paths.said_of(path, paths.TEMPORARY):
+        with paths.as_storage_error(path, paths.TEMPORARY):
             path.mkdir(mode=0o700)
         yield path
     finally:

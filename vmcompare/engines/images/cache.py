@@ -66,8 +66,8 @@ on the computer of the project's recordings (two cores, software emulation); eac
 
 
 @contextlib.contextmanager
-def heard_by(progress: Progress) -> Iterator[None]:
-    """While inside, ``progress`` hears of all that is made in this process."""
+def report_progress_to(progress: Progress) -> Iterator[None]:
+    """While inside, ``progress`` is told of all that is made in this process."""
     _listening.append(progress)
     try:
         yield
@@ -89,7 +89,7 @@ def told(what: str) -> Iterator[None]:
 
 def digest(path: Path) -> str:
     """``sha256:…`` of a file, of the cache or another. Raises ``StorageError``."""
-    with paths.said_of(path, _ADVICE):
+    with paths.as_storage_error(path, _ADVICE):
         return "sha256:" + _sha256(path)
 
 
@@ -159,7 +159,7 @@ def building(path: Path, what: str) -> Iterator[None]:
             waited.enter_context(told(sentence))
 
         lock = path.with_name(path.name + ".lock")
-        with paths.said_of(path, _ADVICE), paths.locked(lock, waiting=waiting):
+        with paths.as_storage_error(path, _ADVICE), paths.locked(lock, waiting=waiting):
             waited.close()
             yield
 

@@ -87,7 +87,7 @@ def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
     rejected: list[tuple[str, str]] = []
     with cleanup.guard(), cleanup.folder() as directory:
         rom = directory / "probe.bin"
-        with paths.said_of(rom, paths.TEMPORARY):
+        with paths.as_storage_error(rom, paths.TEMPORARY):
             rom.write_bytes(firmware())
         for accel in candidates:
             why = attempt(qemu, accel, rom)

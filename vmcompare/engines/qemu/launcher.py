@@ -21,7 +21,7 @@ from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.moving import Snapshot
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import Unavailable
-from vmcompare.paths import cache_dir, said_of
+from vmcompare.paths import as_storage_error, cache_dir
 from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
@@ -234,7 +234,7 @@ class QemuLauncher:
 def _own_disk(size_mib: int) -> BinaryIO:
     """An empty file without a name: it goes with the last process that has it open."""
     folder = cache_dir()
-    with said_of(folder, "make room there"):
+    with as_storage_error(folder, "make room there"):
         disk = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # the caller closes it
         disk.truncate(size_mib << 20)
     return disk
