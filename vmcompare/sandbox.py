@@ -2,7 +2,8 @@
 
 A :class:`Launcher` opens a :class:`Sandbox` from a :class:`Spec`; every instant that matters
 reaches the caller as an :class:`Event` stamped with the *host's* clock (``time.perf_counter_ns``).
-Experiments know only this module, never an engine.
+Experiments start instances by this module alone. Of ``engines`` they import only the programs that
+they have run inside (``programs``) and the settings of a container (``images.oci``).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Balloon(StrEnum):
 
 
 class Namespace(StrEnum):
-    """What a Linux kernel can give a process a view of its own of, as named in /proc/self/ns."""
+    """Kinds of Linux namespace, named as in /proc/self/ns."""
 
     MNT = "mnt"
     UTS = "uts"
@@ -411,7 +412,9 @@ class Packer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An image that was taken to another place and started there.
+    """What an image took that was shipped to another place and started there.
+
+    A running instance that moves is a :class:`Migration`.
 
     Attributes:
         shipped_bytes: the one file that has to travel: gzip level 6 on every platform.
@@ -428,7 +431,10 @@ class Moved:
 
 @runtime_checkable
 class Mover(Protocol):
-    """A launcher that can take an image to a second place, with nothing of it there before."""
+    """A launcher that can ship an image to a second place, with nothing of it there before.
+
+    No instance runs meanwhile; one that moves while it runs :class:`Migrates`.
+    """
 
     def move(self, spec: Spec) -> Moved:
         """Save, load and start once; nothing stays. Raises as :meth:`Launcher.open` does, and
@@ -463,7 +469,7 @@ class Connects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """An instance that has moved while it ran.
+    """A running instance that has moved, with its memory; a shipped image is a :class:`Moved`.
 
     Attributes:
         box: where it runs now; the one it came from has stopped.
@@ -478,7 +484,10 @@ class Migration:
 
 @runtime_checkable
 class Migrates(Protocol):
-    """A sandbox that can move, while it runs, to another process that serves it."""
+    """A sandbox that can move, while it runs, to another process that serves it.
+
+    A :class:`Mover` ships an image instead.
+    """
 
     def migrate(self) -> AbstractContextManager[Migration]:
         """Move; leaving ends what it became. Its channels have new host ends there.

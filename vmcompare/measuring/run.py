@@ -1,4 +1,4 @@
-"""A run of an experiment in this process: probe, sweep, measure, write each row as it is made.
+"""A run of an experiment in this process: sweep, probe, measure, write each row as it is made.
 
 Its progress is told as a bar on a terminal, lines in a log, or JSON lines for a program.
 
@@ -66,7 +66,7 @@ def run(
             progress = replace(progress, left_s=clock.left_s())
         watch(progress)
 
-    # The trials of what is there start something, too.
+    # Probes start processes, too.
     with cleanup.guard(), report_progress_to(making):
         found = engines.availability()
         wanted = platforms or experiment.platforms

@@ -132,7 +132,7 @@ class Guest:
     def _await_ready(self) -> None:
         if not self._answers:
             raise Unavailable(
-                "a boot sector prints one message and runs no commands",
+                "this image has no agent: it prints, and runs no commands",
                 "read what it printed with console()",
             )
         try:

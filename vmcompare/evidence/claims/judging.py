@@ -344,7 +344,8 @@ class Estimate:
     Attributes:
         interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
         emulated: whether any row that went in ran under software emulation.
-        handicapped: whether only rows above the line did, so that emulation can but raise it.
+        handicapped: whether only the numerator (or the one side there is) was emulated, so
+            emulation can only raise the ratio (or the number).
         runs, few: words for what went in ("10 blocks: 10 vm runs, …"), and for what was too little.
     """
 
