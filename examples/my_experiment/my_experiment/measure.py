@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
@@ -38,13 +37,7 @@ def measure(context: Context) -> Iterator[Measurement]:
     for trial in context.trials(STARTS):
         launcher = context.launcher(trial.series)
         assert launcher is not None  # trials() names only what can be started here
-        row = replace(
-            blank(launcher, trial.series.platform, Spec(), "duration_s"),
-            block=trial.block,
-            rep=trial.rep,
-            order_in_block=trial.order_in_block,
-            is_warmup=trial.is_warmup,
-        )
+        row = blank(launcher, trial.series.platform, Spec(), "duration_s", **trial.place)
         try:
             with launcher.open(Spec(), context.on_event) as box:
                 box.run(["true"])  # the first command in an instance is slower, whatever it is
