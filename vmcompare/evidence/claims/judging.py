@@ -98,17 +98,10 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
     runs = sorted(set(frame["run_id"]))
     if len(runs) > 1:
         raise ValueError(f"a claim is judged on one run, not on {len(runs)}: {', '.join(runs)}")
-    if claim.rule is Rule.JUDGEMENT:
-        finding = _judgement(claim, frame)
-    else:
-        assert claim.estimand is not None  # tests of the table see to it
-        control, body = claim.estimand.control, claim.estimand.body
-        if control and (failed := _control(control, frame)):
-            return with_others(claim, failed)
-        finding = (
-            _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
-        )
-    return with_others(claim, _with_caveats(claim, finding, frame))
+    finding = _control(claim, frame)
+    if finding is None:
+        finding = _with_caveats(claim, _by_rows(claim, frame), frame)
+    return with_others(claim, finding)
 
 
 def told(claim: Claim, finding: Finding) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -180,9 +173,11 @@ class Undecided(Exception):
         self.lacking = lacking
 
 
-def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
+def _control(claim: Claim, frame: pd.DataFrame) -> Finding | None:
     """The finding that a control forces, or ``None`` when every control held."""
-    for name, wanted in control.terms:
+    if claim.estimand is None or claim.estimand.control is None:
+        return None
+    for name, wanted in claim.estimand.control.terms:
         try:
             held = observed(name, frame)
         except Undecided as error:
@@ -192,6 +187,15 @@ def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
             why = f"The control arm failed ({words_of_fact(name)}), so this says nothing."
             return Finding(Conclusion.INCONCLUSIVE, why)
     return None
+
+
+def _by_rows(claim: Claim, frame: pd.DataFrame) -> Finding:
+    """The finding without its caveats."""
+    if claim.rule is Rule.JUDGEMENT:
+        return _judgement(claim, frame)
+    assert claim.estimand is not None  # tests of the table see to it
+    body = claim.estimand.body
+    return _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
 
 
 def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
@@ -259,10 +263,12 @@ def _by_rule(
 ) -> tuple[Conclusion, str]:
     """Conclusion of an estimate against a bound alone, and a clause that says why."""
     low, high, of_bound = interval.low, interval.high, rule is Rule.BOUND
-    if of_bound and not at_least:
+    if not of_bound:  # ratio, slope
+        supported, refuted = low >= bound, high <= 1
+    elif not at_least:
         supported, refuted = high <= bound, low > bound
     else:
-        supported, refuted = low >= bound, high < bound if of_bound else high <= 1
+        supported, refuted = low >= bound, high < bound
     if supported:
         return Conclusion.SUPPORTED, ""
     if refuted:
