@@ -284,9 +284,12 @@ def test_the_accelerator_is_asked_once_for_all_starts_of_a_launcher(
 
 
 @qemu
-def test_a_microvm_is_refused_with_the_next_step() -> None:
-    with pytest.raises(Unavailable, match="no longer started"):
-        _direct().image(Spec(machine=Machine.MICROVM))
+@pytest.mark.parametrize("machine", [Machine.MICROVM, Machine.Q35, Machine.VIRT])
+def test_a_machine_that_would_not_be_started_is_refused_with_the_next_step(
+    machine: Machine,
+) -> None:
+    with pytest.raises(Unavailable, match=f"on {machine}. Next step: use vm-direct, pc"):
+        _direct().image(Spec(machine=machine))
 
 
 @qemu

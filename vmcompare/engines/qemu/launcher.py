@@ -198,11 +198,17 @@ class QemuLauncher:
         """Raise ``Unavailable`` for what this platform cannot be asked for."""
         direct, cold = self._platform is Platform.VM_DIRECT, spec.start is Start.COLD
         more = (CONTAINER_HOST, ENGINE_HOST, OTHER_KERNEL, FOREIGN) if direct else ()
+        machines = [Machine.VIRT if spec.image == FOREIGN else Machine.PC]
+        if self._platform is Platform.VM and spec.image == ALPINE:
+            machines.append(Machine.Q35)
         refused = (
-            (spec.machine is Machine.MICROVM, "a microvm is no longer started"),
             (
                 spec.image not in (ALPINE, BOOT_SECTOR, *more),
                 f"{self._platform} has no image {spec.image!r}",
+            ),
+            (
+                spec.machine not in (Machine.NONE, *machines),
+                f"{self._platform} does not start {spec.image!r} on {spec.machine}",
             ),
             (
                 spec.start not in (Start.COLD, Start.CLONE),

@@ -42,7 +42,7 @@ OTHER = "arm64" if platform.machine().lower() in ("x86_64", "amd64") else "x86_6
 """The other of the two processors that this course knows."""
 
 BY_HAND = "unshare"  # the runtime of a container that is made by hand
-_FOREIGN_VM = Spec(image=FOREIGN, machine=Machine.VIRT, memory_mib=256)
+FOREIGN_VM = Spec(image=FOREIGN, machine=Machine.VIRT, memory_mib=256)
 _RAN, _NO_FORMAT = "it ran", "exec format error"  # the latter is the kernel's ENOEXEC, in words
 _STARTS, _IDE_ROOT = "it starts", "/dev/sda"
 _PATIENCE_S = 600.0  # for a line in that guest, on a busy computer
@@ -175,10 +175,10 @@ def program_in_its_vm(row: Measurement, launcher: Launcher) -> Iterator[Measurem
     """Start a program for arm64 in a VM that has such a processor."""
     row, said, ran = replace(row, metric="fact"), _RAN, 1.0
     try:
-        traits = launcher.traits(_FOREIGN_VM)
-        digest = launcher.image(_FOREIGN_VM).digest
+        traits = launcher.traits(FOREIGN_VM)
+        digest = launcher.image(FOREIGN_VM).digest
         row = replace(row, vmm=traits.vmm, accel=traits.accel, image_digest=digest)
-        with launcher.open(_FOREIGN_VM, lambda _: None):
+        with launcher.open(FOREIGN_VM, lambda _: None):
             pass
     except Unavailable as lacking:
         said, ran = f"not tried: {lacking.what}; {lacking.next_step}", 0.0
