@@ -3,9 +3,9 @@
 What is missing is said in one sentence with the next step, and the lesson goes on with recordings.
 Figures follow the newest run: when one ends, those already on the page are redrawn.
 
-What is asked for wrongly raises: ``UnknownName`` for a name that there is not, ``VmcompareError``
-for ``rounds`` that are no number of rounds; ``Unavailable`` where a live handout was asked for and
-nothing can be measured. A notebook shows the sentence of these, and no traceback.
+A wrong call raises: ``UnknownName`` for a name that does not exist, ``VmcompareError`` for
+``rounds`` that are no whole number above zero. So does a live handout where nothing can be
+measured (``Unavailable``). A notebook shows the sentence of such an error, and no traceback.
 """
 
 from __future__ import annotations
