@@ -204,4 +204,4 @@ def test_a_fact_is_spelt_as_it_is_said(tmp_path: Path) -> None:
     finding = found(tmp_path, "O2 shared kernel")
     text = " ".join((finding.reason, *finding.caveats, *finding.listed))
     assert "a container’s boot id is the host’s: yes" in text
-    assert "the containers run in a hidden VM: no" in text
+    assert "the containers run in a VM apart from the host: no" in text

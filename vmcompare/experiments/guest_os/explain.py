@@ -150,6 +150,10 @@ def numbers(view: View) -> Iterator[Row]:
         column = fit.column.same_in(columns)
         return size(column.median.estimate) if column else ""
 
+    def fixed(fit: Fit) -> str:
+        estimate, ends = size(fit.fixed.estimate), fit.fixed.ends(size, " to ")
+        return f"{estimate} ({ends})" if ends else estimate
+
     def cached(fit: Fit) -> str:
         line = fits.of_column(cache, fit.column)
         return size(line.each.estimate) if line else ""
@@ -160,7 +164,7 @@ def numbers(view: View) -> Iterator[Row]:
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
         ("one more", "what each further instance adds", lambda fit: size(fit.each.estimate)),
-        ("fixed part", "there once, with the first", lambda fit: size(fit.fixed.estimate)),
+        ("fixed part", "there once: where the line meets N = 0", fixed),
         ("daemons", "Docker’s, before any container", daemons),
         ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
         ("aged", "that VM after it has read a lot", lambda fit: median(fit, aged)),
@@ -177,7 +181,15 @@ def _numbers(view: View) -> Placeholders:
     found = need_fits(products(view), PSS)
     spread = (f"{fit.series.label} {fit.each.words(size, one='ramp')}" for fit in found)
     fixed = (f"{fit.series.label} {fit.fixed.words(size, one='ramp')}" for fit in found)
-    return view.sourced() | {"spread": "; ".join(spread), "fixed": "; ".join(fixed)}
+    vms = (fit.column.rows.iloc[0] for fit in found if fit.series.platform.is_vm)
+    guests = dict.fromkeys(
+        f"virtual processors: {row['vcpus']}, memory: {row['mem_limit_mib']} MiB" for row in vms
+    )
+    return view.sourced() | {
+        "spread": "; ".join(spread),
+        "fixed": "; ".join(fixed),
+        "guests": "; ".join(guests),
+    }
 
 
 @explained.whatif("application")

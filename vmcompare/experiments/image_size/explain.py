@@ -35,7 +35,7 @@ from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
 
 KINDS: Mapping[str, str] = {
-    VIRTUAL: "virtual: its size seen from inside",
+    VIRTUAL: "virtual: bytes of its files; of vm the disk it sees, full or not",
     ALLOCATED: "allocated: on this computer’s disk",
     COMPRESSED: "compressed: sent to a new computer",
     UNIQUE: "unique: on disk, for one more application over a shared base",
@@ -56,9 +56,9 @@ WAYS: Mapping[Platform, str] = {
 """How a VM shares a base, in words."""
 
 COPIED: Mapping[str, str] = {
-    WRITTEN: "written by the program",
+    WRITTEN: "written by the program, at the end of the file",
     COPIED_FILE: "size of the file it belongs to, {path}",
-    GROWN: "growth of the upper layer",
+    GROWN: "growth of the upper layer, as length of its files",
 }
 """Phase → what was counted."""
 
@@ -117,7 +117,8 @@ def sizes_by_kind(view: View) -> Iterator[Row]:
     provenance = " and ".join(dict.fromkeys(column.provenance for column in found))
     for phase, name in KINDS.items():
         weighed = {c.label(mixed=both): c.medians().get(phase) for c in found}
-        times = _vm_over_container(view, phase)
+        # A disk that is empty for the most part is no multiple of a container's files.
+        times = None if phase == VIRTUAL else _vm_over_container(view, phase)
         yield {
             "size": name,
             **{label: "–" if value is None else size(value) for label, value in weighed.items()},

@@ -133,6 +133,11 @@ def identity_figure(view: View) -> Picture:
             "emulated": any(one.column.emulated for one in found),
             "second_distribution": any(one.name == "container C" for one in found),
             "elsewhere": any(one.elsewhere for one in found),
+            "cgroup_v1": any(
+                source.host.get("cgroup_version") == 1
+                for source in view.sources
+                if Platform.CONTAINER in source.platforms
+            ),
             "hidden_vm": bool(fact(view, "container_boot_id_is_a_hidden_vms")),
         },
     )

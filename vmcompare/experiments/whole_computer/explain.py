@@ -180,9 +180,14 @@ def noise_figure(view: View) -> Picture:
         brief=timed.brief(),  # VMs were asked, not timed
         placeholders={
             "pair": "" if pair is None else _percent(pair),
+            "starts": "; ".join(map(_starts, columns)),
             "ranges": any(one.ratio.n < INTERVAL_FROM for one in found),
         },
     )
+
+
+def _starts(column: Column) -> str:
+    return f"{column.series.label}: {column.n} starts (rounds: {len(column.blocks())})"
 
 
 def _row(one: Halves, label: str, middle: float) -> marks.Row:
