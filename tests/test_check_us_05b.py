@@ -44,9 +44,21 @@ def test_a_disk_writer_is_bounded_and_leaves_nothing() -> None:
     done = subprocess.run(["bash", "-e"], input=script, capture_output=True, text=True, check=True)
     assert len(re.findall(r"real\s+\d+m", done.stderr)) == 2
     [writer] = done.stdout.split()
+    assert until(lambda: is_gone(writer))
 
-    def is_gone() -> bool:
-        left = ["docker", "ps", "-aq", "--no-trunc"]
-        return writer not in subprocess.run(left, capture_output=True, text=True, check=True).stdout
 
-    assert until(is_gone)
+@pytest.mark.docker
+def test_a_disk_writer_that_nobody_kills_ends_by_itself() -> None:
+    [_, _, big, _, start, *_] = shell_lines("05b", summary="Try it")
+    script = [f"image={alpine_image()}", big, start.replace("KILL 60", "KILL 5"), 'echo "$writer"']
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join(script)], capture_output=True, text=True, check=True
+    )
+    writer = done.stdout.strip()
+    assert not is_gone(writer)
+    assert until(lambda: is_gone(writer))
+
+
+def is_gone(container: str) -> bool:
+    listed = ["docker", "ps", "-aq", "--no-trunc"]
+    return container not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout

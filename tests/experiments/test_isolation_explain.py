@@ -178,7 +178,7 @@ def test_each_probe_is_told_with_its_error_and_the_one_flag_that_lets_it_through
     table = cells("answers", views["full"]).set_index("what is tried")
     flags = table["one flag that lets it through"]
     assert table.loc["signal a process of the host"].tolist() == [
-        "namespace", "EPERM: not permitted", "--pid=host",
+        "signal process", "namespace", "EPERM: not permitted", "--pid=host",
     ]  # fmt: skip
     assert flags["make a user namespace"] == (
         "--cap-add=SYS_ADMIN or --security-opt=seccomp=unconfined"

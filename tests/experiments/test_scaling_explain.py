@@ -107,7 +107,7 @@ def test_doubts_name_the_kind_of_start_and_no_other_n_is_a_further_run(
     said = explanation("scaling").figures[name](whole).caption
     assert "(3, 30 needed: container cold, container pre-created; 3, 10 needed: " in said
     assert "vm-direct (pc) clone, vm-direct (pc) cold, vm (q35) cold)" in said
-    assert "a wide interval" not in said
+    assert "the interval is wide" not in said
 
 
 @pytest.mark.parametrize(("clone_s", "overlap"), [(0.1, False), (0.15, True), (0.3, False)])

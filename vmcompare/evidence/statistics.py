@@ -142,7 +142,7 @@ def fitted_ramps(rows: pd.DataFrame) -> dict[int, LinearRegression]:
 
 
 def doubts(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
-    """Why a series (shape ``(n,)``, in the order measured) should not be trusted too far.
+    """Why the median of a series (shape ``(n,)``, in the order measured) is in doubt, as clauses.
 
     A wide interval: more than a quarter of the median to either side. A drift: a trend in time with
     p < 0.01, and the last third at least 10 % away from the first.
@@ -155,12 +155,12 @@ def doubts(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
         interval = median_interval(data)
         middle = interval.estimate
         if max(interval.high - middle, middle - interval.low) > abs(middle) / 4:
-            found.append("a wide interval")
+            found.append("the interval is wide")
     if data.size >= 9:
         third = data.size // 3
         first, last = float(np.median(data[:third])), float(np.median(data[-third:]))
         if abs(last - first) > abs(first) / 10 and trend(data) < 0.01:
-            found.append("drifting from first to last")
+            found.append("the values rose or fell steadily during the run")
     return tuple(found)
 
 

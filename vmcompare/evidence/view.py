@@ -346,7 +346,10 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
 
     if few:
         sentences.append(f"Few runs, which limit a verdict ({'; '.join(whose(few))}).")
-    sentences += [f"In doubt, {said}." for said in sorted(whose(doubted))]
+    sentences += [
+        f"In doubt, because {why}: the median of {', '.join(dict.fromkeys(names))}."
+        for why, names in sorted(doubted.items())
+    ]
     return " ".join(sentences)
 
 

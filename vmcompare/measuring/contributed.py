@@ -55,7 +55,7 @@ def doubts(recording: Recording) -> tuple[str, ...]:
     for key, rows in frame.groupby(["platform", "machine", "runtime", "metric"], sort=False):
         found = statistics.doubts(rows["value"].to_numpy())
         if found:
-            said.append(f"{' '.join(filter(None, map(str, key)))}: {', '.join(found)}.")
+            said.append(f"{' '.join(filter(None, map(str, key)))}: {'; '.join(found)}.")
     return tuple(said)
 
 

@@ -127,6 +127,7 @@ HEADLINES: Sequence[Headline] = (
     ),
     Headline(
         "05b", "a kernel panic stops its neighbour", ("S1a", "faults"),
+        "default:default_container_sysrq_takes_sibling_down;"
         "privileged:container_kernel_panic_stops_both_containers",
         "!sibling_vm_misses_no_heartbeat",
     ),
@@ -233,7 +234,7 @@ COMPARISONS: Sequence[Comparison] = (
         (
             "cpu_linpack: bare metal",
             "cpu_linpack: Docker",
-            "cpu_linpack: KVM untuned (their raw data, which differ from their table)",
+            "cpu_linpack: KVM untuned (their raw data)",
             "cpu_linpack: KVM tuned (topology+pinning)",
         ),
         ("F1", "processor, against a process"), "processor time of a loop in one thread; no VM",

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
-HANDICAP = f"even under {EMULATION}, which makes a VM slower and no smaller"
-"""Words of the one-sided rule "against its own handicap"."""
+_TWO_STARTS = "for these two starting points only: a container not yet started, a clone that runs"
+"""What limits the comparison of copies that were made before."""
 
 
 class Conclusion(StrEnum):
@@ -75,7 +75,7 @@ class Finding:
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
         others: what others measured with hardware, with citation, where it was not measured here.
         lacking: whether rows that it takes are not in this recording at all; another may settle it.
-        despite: what speaks for the claim and did not save it (:data:`HANDICAP`), or empty.
+        despite: what speaks for the claim and did not save it (:func:`_handicap`), or empty.
     """
 
     verdict: Conclusion
@@ -240,7 +240,8 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     at_least = wanted.at_least or claim.rule is not Rule.BOUND
     despite = ""
     if at_least and found.handicapped and verdict is Conclusion.REFUTED:
-        despite, why = HANDICAP, f"{why}, {HANDICAP}"
+        despite = _handicap(claim.kind, wanted)
+        why = f"{why}, {despite}"
     if found.emulated and claim.kind is ClaimKind.TIME and not despite:
         why = f"The VMs ran under {EMULATION} here, and such a time cannot settle this claim"
         why += f" ({against})."
@@ -252,6 +253,15 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
         caveats.append(f"measured under {EMULATION}")
     finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
     return _at_best(finding, caveats)
+
+
+def _handicap(kind: ClaimKind, wanted: Quantity) -> str:
+    """Words of the one-sided rule "against its own handicap"."""
+    timed = kind is ClaimKind.TIME
+    does = "only makes a VM slower" if timed else "makes a VM slower and no smaller"
+    starts = [side.warmth for side in wanted.sides]
+    limit = f"; {_TWO_STARTS}" if starts == [Start.CLONE, Start.PRE_CREATED] else ""
+    return f"even under {EMULATION}, which {does}{limit}"
 
 
 def _capital(words: str) -> str:
@@ -337,7 +347,8 @@ def _caveat(claim: Claim, caveat: Caveat, frame: pd.DataFrame) -> tuple[bool, st
         above = found.interval.low > limit
         return above, f"{found}, above {bound}" if above else str(found)
     below = found.interval.high < limit
-    return below, f"{found}, below {bound}" if below else f"{found}, not below {bound}"
+    own = ", the bound registered for it" if caveat.bound else ""
+    return below, f"{found}, {'below' if below else 'not below'} {bound}{own}"
 
 
 # ---- estimates ----------------------------------------------------------------------------------

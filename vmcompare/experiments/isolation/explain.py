@@ -101,6 +101,7 @@ def answers_table(view: View) -> Iterator[Row]:
         so_does = "so does the host process" if there == gets else f"the host process {there}"
         yield {
             "what is tried": PROBES[name].says,
+            "in the figure": _short(name),
             # None shows where the host process gets the same error, and no flag changes it.
             "boundary": PROBES[name].boundary if flags or there != gets else "none shown here",
             "a default container gets": f"{gets}; {so_does}" if there else gets,
@@ -136,6 +137,13 @@ def probes_table(view: View) -> Iterator[Row]:
         yield _answers(name, arms)
 
 
+@explained.values("probes", "table")
+def _probes_values(view: View) -> Values:
+    """How many of the probes aim at the host, and how many do not."""
+    names = tried(probed(view))
+    return view.sourced() | {aim: len(aimed(names, aim)) for aim in (HOST, ITSELF)}
+
+
 # ---- one flag of a command line ------------------------------------------------------------------
 
 
@@ -169,7 +177,7 @@ def flags_figure(view: View) -> Picture:
     ]  # fmt: skip
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
-        more = ", ".join(aimed(opens(base, one), HOST)) or "none"
+        more = ", ".join(map(_short, aimed(opens(base, one), HOST))) or "none"
         said.append(f"{one.confinement} lets through {len(one.through())} and opens {more}")
     odd = deviations(base, flags)
     return Picture(
@@ -183,13 +191,18 @@ def flags_figure(view: View) -> Picture:
     )
 
 
+def _short(name: str) -> str:
+    """A probe in a word or two: ``"write core pattern"``."""
+    return " ".join(reversed(name.split(": ")))
+
+
 _LETTERS = 72
 """How many fit on the whole axis."""
 
 
 def _names(probes: Iterable[str], place: float) -> str:
     """Short names of probes, as many as fit to the right of a place on the axis (0 to 1)."""
-    names = [" ".join(reversed(name.split(": "))) for name in aimed(probes, HOST)]
+    names = [_short(name) for name in aimed(probes, HOST)]
     for shown in range(len(names), -1, -1):
         more = [f"{len(names) - shown} more"] if shown < len(names) else []
         said = ", ".join([*names[:shown], *more])
@@ -304,5 +317,5 @@ explained.outcome("through_privileged")(
 )
 
 
-for _name in ("answers", "probes", "capabilities"):
+for _name in ("answers", "capabilities"):
     explained.values(_name, "table")(View.sourced)

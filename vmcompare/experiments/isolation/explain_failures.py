@@ -30,6 +30,7 @@ from vmcompare.experiments.isolation.noisy_neighbour import (
     FORKS,
     LIMITS,
     MEMORY,
+    MOST_FORKS,
     UNLIMITED,
     WITH,
     WITHOUT,
@@ -383,8 +384,10 @@ def limits_table(view: View) -> Iterator[Row]:
 
 @explained.values("limits", "table")
 def limits_values(view: View) -> Values:
-    """What the program without a limit asks for."""
-    return view.sourced() | {"asks": size(_ASKED_BYTES), "pids": LIMITS.pids}
+    """What the memory hog without a limit asks for, and how many processes the fork loop starts."""
+    forks = {"forks": MOST_FORKS, "with_loop": MOST_FORKS + 1}
+    limit = {"pids": LIMITS.pids, "left": LIMITS.pids - 1}
+    return view.sourced() | forks | limit | {"asks": size(_ASKED_BYTES)}
 
 
 # ---- weaknesses made public ----------------------------------------------------------------------
