@@ -166,16 +166,19 @@ def test_writes_are_shown_where_they_were_measured_and_emulation_is_said(
     writes = explanation("elasticity").figures["writes"]
     assert "vm" not in writes(whole).alt
     assert not writes(whole).placeholders["emulated"]
+    assert not writes(whole).placeholders["vm"]
     newer = compose(None, recorded(tmp_path, rounds=3, new=True))
     alt = writes(newer).alt
     assert "vm, virtio disk · software emulation · recorded: median 30" in alt
     assert "vm, IDE disk · software emulation · recorded: median 40" in alt
     assert "container, volume · recorded: median 10" in alt
     assert writes(newer).placeholders["emulated"]
+    assert writes(newer).placeholders["vm"]
     work = {r["work"]: r for r in explanation("elasticity").tables["work"](newer)}
     assert work[WRITES + VOLUME]["by the clock"] == "2.00×"
-    brief = explanation("elasticity").placeholders["table", "work"](newer)["brief"]
-    assert "VMs" not in brief
+    said = explanation("elasticity").placeholders["table", "work"](newer)
+    assert "VMs" not in said["brief"]
+    assert (said["gzip"], said["calls"], said["sent"]) == (True, "2,000,000", "500 MiB")
 
 
 def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(

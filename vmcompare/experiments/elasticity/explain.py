@@ -44,7 +44,7 @@ from vmcompare.sandbox import Machine, Platform, Series
 
 PROCESS, CONTAINER = Series(Platform.PROCESS), Series(Platform.CONTAINER)
 VM, WITH_DISKS = Series(Platform.VM, Machine.Q35), Series(Platform.VM, Machine.PC)
-CALLS, COMPUTING = "system calls", "computing"
+CALLS, COMPUTING, GZIP, STARTS = "system calls", "computing", "gzip", "fork and exec"
 
 HOST_GIB, RISK_SIGMAS, RISK = 64, 2.33, "1 %"
 """A host of the model, and how rarely its memory may run out: 2.33 standard deviations above the
@@ -231,7 +231,10 @@ def _over(held: Column | None, bare: Column | None) -> str:
 
 @explained.values("work", "table")
 def _work_values(view: View) -> Values:
-    """Its caption tells of the runs that did the work, and of no VM."""
+    """Its caption tells of the runs that did the work, and of no VM.
+
+    ``steps``, ``calls``, ``starts``, ``writes`` and ``sent``: how much each piece of work is.
+    """
     ours = view.frame["platform"].isin([Platform.PROCESS, Platform.CONTAINER])
     rows = view.frame[ours & (view.frame["metric"] == "work_cpu_s")]
     sources = tuple(source for source in view.sources if source.run_id in set(rows["run_id"]))
@@ -240,7 +243,18 @@ def _work_values(view: View) -> Values:
     return {
         **replace(view, frame=rows, sources=sources).sourced(),
         "loopback": " to ".join(map(seconds, ends)),
+        "gzip": bool(_work(view, PROCESS, GZIP) or _work(view, CONTAINER, GZIP)),
+        "steps": f"{_times(COMPUTING):,}",
+        "calls": f"{_times(CALLS):,}",
+        "starts": f"{_times(STARTS):,}",
+        "writes": WRITTEN,
+        "sent": size(_times(LOOPBACK) * 64 * 1024),
     }
+
+
+def _times(piece: str) -> int:
+    """How often the program does it (of loopback: sends 64 KiB)."""
+    return int(WORK[piece][1])
 
 
 @explained.figure("writes")
@@ -260,7 +274,8 @@ def writes(view: View) -> Picture:
         raise absent("write")
     drawn = runs(view, found, what="write with fsync")
     emulated = any(column.emulated for column in found)
-    return replace(drawn, placeholders={"emulated": emulated, "times": WRITTEN})
+    vm = any(column.series == WITH_DISKS for column in found)
+    return replace(drawn, placeholders={"emulated": emulated, "times": WRITTEN, "vm": vm})
 
 
 @explained.check("filter", unit="ratio", within=0.03)

@@ -204,17 +204,31 @@ def _every_n_values(view: View) -> Values:
     return {**view.sourced(), "most": ", ".join(told)}
 
 
-def _busy(view: View) -> tuple[int, float, float] | None:
-    """Cores, processor seconds a start, and how much of all cores' time the starts were counted to
-    use (%), of the largest N of pre-created containers."""
-    for one in cells(view, CPU):
-        work, wall_s = one.at(MANY[-1]), _pre_created_s(view)
-        hosts = [s.host for s in view.sources if s.run_id == one.column.run_id]
-        cores = hosts[0].get("cores") if hosts else None
-        if one.cell.start is Start.PRE_CREATED and work and wall_s and cores:
-            used_percent = 100 * MANY[-1] * work.estimate / (int(cores) * wall_s)
-            return int(cores), work.estimate, used_percent
-    return None
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """How much of all cores' time the largest N of cold containers was counted to use.
+
+    Of pre-created ones the count has their creation, too, which is not within their time.
+    """
+
+    cores: int
+    work_s: float
+    wall_s: float
+
+    @property
+    def percent(self) -> float:
+        return 100 * MANY[-1] * self.work_s / (self.cores * self.wall_s)
+
+
+def _busy(view: View) -> Busy | None:
+    cold = CELLS[0]
+    works, walls = ([one for one in cells(view, m) if one.cell == cold] for m in (CPU, WALL))
+    if not works or not walls:
+        return None
+    work, took = works[0].at(MANY[-1]), walls[0].at(MANY[-1])
+    hosts = [s.host for s in view.sources if s.run_id == works[0].column.run_id]
+    cores = hosts[0].get("cores") if hosts else None
+    return Busy(int(cores), work.estimate, took.estimate) if work and took and cores else None
 
 
 @explained.whatif("many")
@@ -242,8 +256,9 @@ def many(view: View) -> WhatIf:
             f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": dots(n, started),
         }
 
-    emulated = ", ".join(column.name for column, _ in started.values() if column.emulated)
-    cores, _, used_percent = _busy(view) or (0, 0.0, FULL)
+    emulated = any(column.emulated for column, _ in started.values())
+    counted = _busy(view)
+    idle = counted is not None and counted.percent < FULL
     first = [
         column.name
         for cell, (column, each) in held.items()
@@ -255,8 +270,8 @@ def many(view: View) -> WhatIf:
         start=COPIES[-3],  # memory and starts ask for different numbers of hosts there
         said="{:g} copies.",
         placeholders={
-            "n": MANY[-1], "measured_on": cores,
-            "busy": f"{used_percent:.0f} %" if used_percent < FULL else "",
+            "n": MANY[-1], "measured_on": counted.cores if counted else 0,
+            "busy": f"{counted.percent:.0f} %" if counted and idle else "",
             "source": view.caption(), "emulated": emulated, "first": ", ".join(first) or "none",
             "gib": str(HOST_GIB), "cores": str(HOST_CORES), "hurry": str(HURRY_S),
         },
@@ -294,14 +309,14 @@ def per_second(view: View) -> float:
 @explained.values("per_second")
 def _per_second(view: View) -> Values:
     alone_s, counted = _wall_s(view, 1), _busy(view)
-    cores, work_s, used_percent = counted or (0, 0.0, 0.0)
+    busy = counted or Busy(1, 0.0, 1.0)
     return {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
-        "counted": counted is not None, "measured_on": cores, "wanted": WANTED,
-        "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
-        "busy": f"{used_percent:.0f} %", "full": used_percent >= FULL,
-        "idle": counted is not None and used_percent < FULL,
+        "counted": counted is not None, "measured_on": busy.cores, "wanted": WANTED,
+        "work": seconds(busy.work_s), "used": seconds(MANY[-1] * busy.work_s),
+        "cold_wall": seconds(busy.wall_s), "busy": f"{busy.percent:.0f} %",
+        "full": busy.percent >= FULL, "idle": counted is not None and busy.percent < FULL,
     }  # fmt: skip
 
 
