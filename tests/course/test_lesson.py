@@ -652,7 +652,7 @@ def test_the_panel_foretells_the_time_of_what_can_be_measured_here(
     asyncio.run(shown())
     [panel] = panels(page)
     said = panel.children[1].value
-    assert said == "About 30 s for 3 rounds on the computer that recorded."
+    assert said == "About 20 s for 3 rounds on the computer that recorded."
 
 
 def test_a_cell_that_runs_again_during_a_run_shows_the_same_panel_and_follows_that_run(
