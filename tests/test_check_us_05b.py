@@ -61,4 +61,6 @@ def test_a_disk_writer_that_nobody_kills_ends_by_itself() -> None:
 
 def is_gone(container: str) -> bool:
     listed = ["docker", "ps", "-aq", "--no-trunc"]
-    return container not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    return (
+        container not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    )
