@@ -286,28 +286,38 @@ def filter_(view: View) -> float:
 
 @explained.values("filter")
 def _filter(view: View) -> Values:
-    bare, held, free = (
-        [_median_s(view, series, work + end) for work in (CALLS, COMPUTING)]
-        for series, end in ((PROCESS, ""), (CONTAINER, ""), (CONTAINER, NO_FILTER))
+    held, free = (_median_s(view, CONTAINER, CALLS + end) for end in ("", NO_FILTER))
+    (whole, left), (computing, computing_free) = (  # as the table has them: by round
+        [_times_process(view, piece, end) for end in ("", NO_FILTER)]
+        for piece in (CALLS, COMPUTING)
     )
-    costs = held[0] > 1.05 * free[0]
-    nearly = abs(free[0] / bare[0] - 1) <= 0.05
-    excess, rest = held[1] / bare[1] - 1, free[1] / bare[1] - 1
-    more, falls = excess > 0.05, rest <= excess / 2
+    costs, nearly = held > 1.05 * free, abs(left - 1) <= 0.05
+    more, falls = computing > 1.05, computing_free - 1 <= (computing - 1) / 2
     return {
-        "computing": ratio(held[1] / bare[1]), "computing_free": ratio(free[1] / bare[1]),
-        "held": seconds(held[0]), "free": seconds(free[0]), "ratio": ratio(held[0] / free[0]),
-        "whole": ratio(held[0] / bare[0]), "left": ratio(free[0] / bare[0]),
+        "computing": ratio(computing), "computing_free": ratio(computing_free),
+        "held": seconds(held), "free": seconds(free), "ratio": ratio(held / free),
+        "whole": ratio(whole), "left": ratio(left),
         "costs": costs, "nearly": costs and nearly, "part": costs and not nearly,
         "more": more, "falls": more and falls, "stays": more and not falls,
     }  # fmt: skip
 
 
+def _times_process(view: View, piece: str, end: str) -> float:
+    """Of a container ÷ of a process, paired by round."""
+    held, bare = _counted(view, CONTAINER, piece + end), _counted(view, PROCESS, piece)
+    paired = held.over(bare)
+    return paired.estimate if paired else held.median.estimate / bare.median.estimate
+
+
 def _median_s(view: View, series: Series, phase: str) -> float:
+    return _counted(view, series, phase).median.estimate
+
+
+def _counted(view: View, series: Series, phase: str) -> Column:
     found = _work(view, series, phase)
     if found is None:
         raise Unavailable(f"“{phase}” of a {series.label} was not counted", "replay a recording")
-    return found.median.estimate
+    return found
 
 
 def fitting(room: float, low: float, high: float, share: float) -> int:

@@ -249,9 +249,7 @@ def transfer(view: View) -> float:
 @explained.values("transfer")
 def _transfer(view: View) -> Values:
     shipped = _vm(view).bytes
-    told = (
-        float(f"{shipped / MIB:.3g}") * MIB
-    )  # as ``size`` writes it, which the reader counts with
+    told = float(f"{shipped / MIB:.3g}") * MIB  # as it is written: the reader counts with that
     return {
         "size": size(shipped), "bits": f"{8 * told / 1e6:.0f}", "link": ASKED_MBIT,
         "time": seconds(transfer(view)),
