@@ -154,10 +154,10 @@ def written(value: float, unit: str) -> str:
 
 
 def _three(value: float) -> str:
-    """Three significant figures, never in exponent form."""
+    """Three significant figures, never in exponent form, with a real minus sign."""
     if value == 0:
         return "0"
     rounded = float(f"{abs(value):.3g}")  # or 0.9996 would be written 1.000
     # Nine decimals are enough for all that was measured; a smaller number is not written in full.
     digits = min(9, max(0, 2 - math.floor(math.log10(rounded))))
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f}".replace("-", "−")
