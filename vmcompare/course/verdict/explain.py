@@ -234,7 +234,7 @@ COMPARISONS: Sequence[Comparison] = (
         (
             "cpu_linpack: bare metal",
             "cpu_linpack: Docker",
-            "cpu_linpack: KVM untuned (their raw data)",
+            "cpu_linpack: KVM untuned (raw data only)",
             "cpu_linpack: KVM tuned (topology+pinning)",
         ),
         ("F1", "processor, against a process"), "processor time of a loop in one thread; no VM",

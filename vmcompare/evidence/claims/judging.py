@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
-_TWO_STARTS = "for these two starting points only: a container not yet started, a clone that runs"
+_TWO_STARTS = (
+    "for so many copies and these two starting points only: a container not yet started, "
+    "a clone that runs"
+)
 """What limits the comparison of copies that were made before."""
 
 
