@@ -16,7 +16,7 @@ from vmcompare.engines import cleanup
 from vmcompare.measuring import session
 from vmcompare.sandbox import Platform
 
-ENGINE = "engine-host"  # what a guest boots that has Docker in it
+ENGINE = "with-files"  # the RAM disk of a guest that has Docker in it
 NETWORK = "a network of two containers"
 CASES = [
     pytest.param(Platform.CONTAINER, "container: move", "dockerd", marks=pytest.mark.docker),

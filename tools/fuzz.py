@@ -262,8 +262,11 @@ def _read_recording(path: Path, rng: random.Random) -> None:
         line_of_text(sentence)
     view = compose(run, None)
     no_markup(page.Note(view.caption())._repr_html_())
+    tables = list(explanation(run.experiment).tables.values())
+    if not tables:
+        return
     try:
-        table = rng.choice(list(explanation(run.experiment).tables.values()))
+        table = rng.choice(tables)
         no_markup(page.table(*text.table(table(view), None))._repr_html_())
     except VmcompareError as error:  # (too few rows for this one)
         no_markup(page.Note(str(error))._repr_html_())
