@@ -85,13 +85,14 @@ case $what in
   time)
     echo computing; timeout -s KILL {BURN_S} sh -c 'while :; do :; done' ;;
   processes)
-    trap 'echo $((i + 1)); exit 0' EXIT
+    trap 'printf "\\n%d\\n" $((i + 1)); exit 0' EXIT
     i=0; while [ $i -lt {MOST_FORKS} ]; do sleep 30 >/dev/null 2>&1 & i=$((i + 1)); done ;;
 esac
 """
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
 # pieces, because the kernel would refuse one block larger than all memory (overcommit). A shell
-# that may start no more processes ends, and says then how many it had, itself among them.
+# that may start no more processes ends, and says then how many it had, itself among them, on a
+# line of its own: the shell's complaint may not have ended its line yet.
 
 _BEHIND = """
 rm -f /tmp/hog /tmp/ended
