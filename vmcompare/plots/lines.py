@@ -28,11 +28,12 @@ class Line:
     """One series of a panel, in its colour and marker; without a series a grey line of reference.
 
     Attributes:
-        points: measured (x, bytes), all of them drawn.
+        points: measured (x, bytes).
         drawn: corners of the line through them (x, bytes): a fit, or medians; may be empty.
         note: its figure in words, at the right of the key.
         dashed: it is not a fit of these points alone.
         hollow: its points are outlines, to tell it from another line of its series.
+        every: one point in so many has a mark.
     """
 
     series: Series | None
@@ -42,6 +43,7 @@ class Line:
     note: str = ""
     dashed: bool = False
     hollow: bool = False
+    every: int = 1
 
 
 @style.own()
@@ -149,7 +151,7 @@ def _draw(axes: Axes, line: Line, corners: Points, points: Points) -> None:
         face, edge = ("white", look.colour) if line.hollow else (look.colour, "white")
         axes.plot(
             *zip(*points, strict=True), look.marker, markersize=6, linestyle="none",
-            markerfacecolor=face, markeredgecolor=edge,
+            markevery=line.every, markerfacecolor=face, markeredgecolor=edge,
             markeredgewidth=1.4 if line.hollow else 0.5,
         )  # fmt: skip
 

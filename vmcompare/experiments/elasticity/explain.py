@@ -113,7 +113,7 @@ def memory(view: View) -> Picture:
         note = f"{_mib(peak)} → {_mib(after)}" if peak and after else ""
         own = one is REPORTS
         label = one.label(found[one], mixed=both)
-        drawn.append(Line(one.series, label, points[::4], points, note, dashed=own, hollow=own))
+        drawn.append(Line(one.series, label, points, points, note, dashed=own, hollow=own, every=4))
     end_s = max(x for points in courses.values() for x, _ in points)
     return lines(
         "MiB that the host pays; right: peak → after",
