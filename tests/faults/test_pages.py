@@ -25,7 +25,7 @@ from vmcompare.course.exercises import Tasks, asked, exercise_html, questions_ht
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
-from vmcompare.handout import HandoutError
+from vmcompare.handout import HandoutError, safe
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
 from vmcompare.paths.lessons import lesson_files
@@ -239,6 +239,13 @@ def test_nothing_that_runs_comes_into_a_page(tmp_path: Path, markup: str, where:
         assert tag.name not in ("iframe", "object", "embed", "meta", "base", "form", "link")
         assert not [name for name in tag.attrs if name.startswith("on")]
         assert "javascript" not in str(tag.get("href"))
+
+
+@pytest.mark.fault("HTML in a cell's output, or in a lesson's text, that runs or loads something")
+@pytest.mark.parametrize("end", ["</style/>", "</style x>", "</style\n/>"])
+def test_a_style_that_a_browser_ends_before_python_does_goes_whole(end: str) -> None:
+    hidden = '<meta http-equiv="refresh" content="0;url=https://e.org">'
+    assert "e.org" not in safe.clean(f"<style>a{{}}{end}{hidden}</style>")
 
 
 @pytest.mark.fault("a picture that is missing, elsewhere, or no picture")

@@ -52,8 +52,9 @@ _NAME = re.compile(r"[a-z][a-z0-9:_.-]*")
 _UNSEEN = re.compile(r"<!--.*?(?:-->|$)|<[!?][^>]*>?", flags=re.DOTALL)
 """Comments, declarations and instructions."""
 
-_LOADS = re.compile(r"url\s*\(|image-set|@import|\\", flags=re.IGNORECASE)
-"""In a style: what loads something, or a backslash, by which it could be written otherwise."""
+_LOADS = re.compile(r"url\s*\(|image-set|@import|\\|<", flags=re.IGNORECASE)
+"""In a style: what loads something; a backslash, by which it could be written otherwise; the
+beginning of a tag, as browsers end a style where Python's parser does not (``</style/>``)."""
 
 _PACKED = re.compile(r"[A-Za-z0-9+/=\s]*")
 _DEPTH_MAX = 200
