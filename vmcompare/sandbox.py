@@ -173,7 +173,7 @@ BOOT_SECTOR = "boot-sector"
 only a VM on ``pc`` starts them."""
 
 OTHER_KERNEL = "other-kernel"
-"""A kernel of ours that is not Linux, prints a message; only ``vm-direct`` on ``pc`` starts it."""
+"""A kernel of ours, no Linux, which prints a message; only ``vm-direct`` on ``pc`` starts it."""
 
 FOREIGN = "foreign"
 """A Linux kernel for arm64 with the first-byte program for arm64 as its only one; only

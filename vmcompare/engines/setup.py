@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -164,21 +165,28 @@ def _install(packages: Sequence[str], say: Say) -> None:
 
 def _apt(log: Path, *words: str) -> bool:
     """Whether ``apt-get`` does it; what it says is added to ``log``."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = [*APT, *words]
+    engine_log.command(command)
     try:
-        ended = query([*APT, *words], APT_S, environment)
+        with log.open("ab") as out:  # no pipe: a service that apt-get starts would keep it open
+            ended = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                timeout=APT_S,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    with log.open("a", encoding="utf-8") as out:
-        out.write(ended.stdout + ended.stderr)
     return ended.returncode == 0
 
 
 def _start_docker(say: Say) -> None:
     """Start the engine unless installing it did so already, and wait until it answers."""
     if daemons_here():
-        busy = "Another Docker is starting: left alone. Next step: try again in a minute"
-        say(_ready() if wait_until_it_answers() else busy)
+        say(_ready() if wait_until_it_answers() else _BUSY)
     elif not shutil.which(DAEMON):
         say(f"Docker is not there. Next step: install it: {INSTALL_URL}")
     elif Path("/run/systemd/system").is_dir():
@@ -188,6 +196,9 @@ def _start_docker(say: Say) -> None:
         say(_ready() if wait_until_it_answers() else failed)
     else:
         start_own(say)
+
+
+_BUSY = "Another Docker is starting: left alone. Next step: try again in a minute"
 
 
 def _ready() -> str:
@@ -231,6 +242,9 @@ def start_own(say: Say) -> None:
     options: tuple[str, ...] = ()
     log = engine_dir() / "dockerd.log"
     while True:
+        if daemons_here() or _somebody_listens():  # perhaps one that is not seen from here
+            say(_ready() if wait_until_it_answers() else _BUSY)
+            return
         child, daemon = _spawn(options, log)
         if wait_until_it_answers(child):
             limits = " (containers have no network)" if "--bridge=none" in options else ""
@@ -245,6 +259,19 @@ def start_own(say: Say) -> None:
         say(f"Docker did not start: {last_line(log)}. Trying again with {' '.join(fresh)}")
         options += fresh
     say(f"Docker did not start: {last_line(log)}. Next step: go on with recordings, or see {log}")
+
+
+def _somebody_listens() -> bool:
+    """Whether anything accepts connections at Docker's default address."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(str(SOCKET))
+        except TimeoutError:
+            return True  # a full queue is somebody's queue
+        except OSError:
+            return False
+    return True
 
 
 def remedy(last_words: str, tried: Sequence[str]) -> tuple[str, ...]:

@@ -324,7 +324,7 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def refuse_other_systems(name: str) -> None:
-    """Raise ``Unavailable`` but on Linux 5.3 and later, where processes can be held."""
+    """Raise ``Unavailable`` except on Linux 5.3 and later, where processes can be held."""
     if platform.system() != "Linux":
         raise Unavailable(f"{name} is for Linux only", "replay a recording")
     try:

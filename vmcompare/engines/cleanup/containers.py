@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -134,13 +135,16 @@ def _ask_the_engine(swept: Swept, session: str | None) -> None:
             swept.add("network", str(found["Name"]))
 
 
+_PID = re.compile("[0-9]{1,10}")  # whoever may use the engine wrote the labels
+
+
 def _owner_lives(marks: Mapping[str, str]) -> bool | None:
     """Whether the owner that labels name is alive; ``None`` of another boot, or if there is none.
 
     Another boot: before our last restart, or another computer's on a shared engine.
     """
-    pid = marks.get(LABEL_PID, "")
-    if marks.get(LABEL_BOOT) != boot() or not pid.isdigit():
+    pid = str(marks.get(LABEL_PID))
+    if marks.get(LABEL_BOOT) != boot() or not _PID.fullmatch(pid):
         return None
     return is_same_process(int(pid), marks.get(LABEL_STARTED, ""))
 
@@ -149,7 +153,7 @@ def _is_abandoned(found: Mapping[str, Any], *, network: bool = False) -> bool:
     """Whether the owner named in the labels of a container or a network is dead for certain."""
     marks = found.get("Labels") or {}
     lives = _owner_lives(marks)
-    if lives is not None or not str(marks.get(LABEL_PID)).isdigit():
+    if lives is not None or not _PID.fullmatch(str(marks.get(LABEL_PID))):
         return lives is False
     # A running container has an owner: its standard input is held open. One that never ran or has
     # ended long ago has none, nor has an old network without a container; the engine does not

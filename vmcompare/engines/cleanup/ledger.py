@@ -206,14 +206,18 @@ def private(path: Path) -> bytes:
     Raises ``Damaged`` (somebody else's, no file, too large) or ``FileNotFoundError``.
     """
     try:
-        status = path.lstat()
-        if reason := not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file":
-            raise Damaged(reason)
-        return paths.read(path, LEDGER_BYTES)
+        with os.fdopen(os.open(path, os.O_RDONLY | _NO_LINK), "rb") as file:
+            status = os.fstat(file.fileno())  # of what is read: the name may change its meaning
+            if reason := not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file":
+                raise Damaged(reason)
+            content = file.read(LEDGER_BYTES + 1)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise Damaged("it cannot be read, or is too large") from error
+        raise Damaged("it cannot be read") from error
+    if len(content) > LEDGER_BYTES:
+        raise Damaged("it is too large")
+    return content
 
 
 def user() -> int:

@@ -125,7 +125,7 @@ class DockerLauncher:
             raise LaunchFailure(f"Docker did not {what}", words, str(error)) from error
 
     def image(self, spec: Spec) -> ImageFacts:
-        """Make the image if need be and describe it; layers are digests of unpacked tars."""
+        """Make the image if need be and describe it."""
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:

@@ -13,7 +13,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -99,22 +99,22 @@ def full_initramfs() -> Path:
     return _get("full.cpio", recipe(), lambda out: initramfs.write_full(tar, out))
 
 
-def with_files(files: Mapping[str, bytes]) -> Path:
-    """The same with ``files`` (absolute path → content): a second archive behind the first."""
-    userland = full_initramfs()
+def with_files(files: Mapping[str, bytes], modules: Sequence[str] = ()) -> Path:
+    """The same with more: a second archive behind the first.
+
+    Args:
+        files: absolute path → content.
+        modules: where modules of the kernel are to lie; nothing loads them by itself.
+    """
+    userland, disk = full_initramfs(), sources().disk
     digests = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    return _get(
-        "with-files.cpio",
-        f"{userland} {digests}",
-        lambda out: initramfs.write_files(files, out, userland),
-    )
 
+    def build(out: Path) -> None:
+        found = initramfs.read_modules(disk, [PurePosixPath(path).stem for path in modules])
+        added = dict(zip(modules, found.values(), strict=True))
+        initramfs.write_files({**files, **added}, out, userland)
 
-@lru_cache(maxsize=8)
-def drivers(*paths: str) -> Mapping[str, bytes]:
-    """Modules of the kernel, by where they are to lie; nothing loads them by itself."""
-    modules = initramfs.read_modules(sources().disk, [PurePosixPath(path).stem for path in paths])
-    return dict(zip(paths, modules.values(), strict=True))
+    return _get("with-files.cpio", f"{userland} {digests} {list(modules)}", build)
 
 
 def counting_program() -> dict[str, bytes]:

@@ -93,11 +93,15 @@ def digest(path: Path) -> str:
         return "sha256:" + _sha256(path)
 
 
-def _sha256(path: Path) -> str:
+def _state(path: Path) -> tuple[int, ...]:
     status = path.stat()
     # The time of the last change of its state cannot be set back, as that of its content can.
     times = (status.st_mtime_ns, status.st_ctime_ns)
-    state = (status.st_dev, status.st_ino, status.st_size, *times)
+    return (status.st_dev, status.st_ino, status.st_size, *times)
+
+
+def _sha256(path: Path) -> str:
+    state = _state(path)
     if (path, state) not in _digests:
         with path.open("rb") as stream:
             _digests[path, state] = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -179,6 +183,7 @@ def _build(path: Path, key: str, build: Build) -> None:
         facts = _Facts(key, part.stat().st_size, _sha256(part))
         paths.remove(_sidecar(path))  # never an old sidecar beside a new file
         paths.put(part, path)
+        _digests[path, _state(path)] = facts.sha256
     paths.write(_sidecar(path), msgspec.json.encode(facts))
 
 

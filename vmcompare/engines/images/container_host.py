@@ -12,11 +12,10 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
-from vmcompare.engines.images import alpine
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
@@ -40,13 +39,14 @@ _LDD_TIMEOUT_S = 20.0
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
-def files(*, engine: bool) -> Mapping[str, bytes]:
-    """``runc``, its libraries and a module of the kernel: absolute path in the guest → content.
+def files(*, engine: bool) -> tuple[Mapping[str, bytes], Sequence[str]]:
+    """``runc`` and its libraries (absolute path in the guest → content), and modules of the kernel.
 
     With ``engine`` also Docker's programs. Raises as :func:`program_files` does.
     """
-    modules = (LOOP_MODULE, _OVERLAY_MODULE) if engine else (LOOP_MODULE,)
-    return {**program_files("runc", *(ENGINE if engine else ())), **alpine.drivers(*modules)}
+    if engine:
+        return program_files("runc", *ENGINE), (LOOP_MODULE, _OVERLAY_MODULE)
+    return program_files("runc"), (LOOP_MODULE,)
 
 
 def program_files(*names: str) -> Mapping[str, bytes]:

@@ -101,8 +101,9 @@ def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, b
     """Kernel modules of a disk, uncompressed, by name. Raises ``Unavailable`` if one is missing."""
     found = {}
     for info, data in rootfs.entries(disk, ("boot", "usr", "var", "home", "etc", "root")):
-        stem = PurePosixPath(info.name).name.removesuffix(".ko.gz")
-        if "/kernel/" in info.name and stem in names:
+        name = PurePosixPath(info.name).name
+        stem = name.removesuffix(".ko.gz")
+        if "/kernel/" in info.name and stem != name and stem in names:  # a folder has the bare name
             found[stem] = gzip.decompress(data)
     missing = [name for name in names if name not in found]
     if missing:

@@ -134,12 +134,12 @@ class Agent:
             raise self._gone()
         if self._heard is not None:
             raise followed_already(argv)
+        words = " ".join(quote(word) for word in announcing(argv))
         heard = self._heard = CommandOutput(on_output, announced=True)
         token = secrets.token_hex(_TOKEN_BYTES)
         # A control character begins it: output is held back only where it ends in one.
         self._last_word = _Awaited(f"\036{token} ".encode())
         self._awaited.append(self._last_word)
-        words = " ".join(quote(word) for word in announcing(argv))
         pid, survived = 0, 0
         try:
             # The shell around the session outlives it and has the last word, however that ended.

@@ -84,7 +84,8 @@ class Guest:
     def migrate(self) -> Iterator[Migration]:
         """See :class:`vmcompare.sandbox.Migrates`."""
         self._await_ready()
-        self._process.second.greeted(_READY_S)
+        if not self._process.resumes:  # else both greeted before it was kept
+            self._process.second.greeted(_READY_S)
         with moving.migrated(self._process) as (target, pause_s):
             yield Migration(Guest(target, self._on_event, answers=True), pause_s)
 

@@ -183,16 +183,18 @@ class QemuLauncher:
             return boots.as_made(self._disk(qemu, spec), spec)
         if self._platform is Platform.VM_TUNED:
             return boots.tuned(qemu, self._disk(qemu, spec), network=spec.network)
-        files: dict[str, bytes] = {}
+        files, modules = dict[str, bytes](), list[str]()
         if spec.image != ALPINE:
-            files |= container_host.files(engine=spec.image == ENGINE_HOST)
+            programs, needed = container_host.files(engine=spec.image == ENGINE_HOST)
+            files, modules = dict(programs), list(needed)
         if connected:
-            files |= alpine.drivers(*NETWORK_DRIVERS)
+            modules += NETWORK_DRIVERS
         if spec.disk_mib:
-            files |= alpine.drivers(DISK_DRIVER)
+            modules.append(DISK_DRIVER)
         if spec.counted:
             files |= alpine.counting_program()
-        return boots.direct(qemu, alpine.with_files(files) if files else alpine.full_initramfs())
+        whole = alpine.with_files(files, modules) if files or modules else alpine.full_initramfs()
+        return boots.direct(qemu, whole)
 
     def _refuse(self, spec: Spec) -> None:
         """Raise ``Unavailable`` for what this platform cannot be asked for."""
