@@ -182,41 +182,44 @@ def record(arguments: argparse.Namespace) -> int:
             failed=[{"experiment": name, "why": why} for name, why in failed.items()],
         )
 
-    with contextlib.ExitStack() as stack:
-        if arguments.json and not arguments.events:
-            stack.callback(print_json)  # also of a run that was stopped
-        if arguments.stop_on_eof:
-            stack.enter_context(stop.stopped_by_end_of_input())
-        tell = stack.enter_context(turn())
-        for experiment in experiments:
-            name = experiment.name
-            tell(experiment=name)
-            try:
-                with shown(name) as (watch, opened):
+    try:
+        with contextlib.ExitStack() as stack:
+            if arguments.json and not arguments.events:
+                stack.callback(print_json)  # also of a run that was stopped
+            if arguments.stop_on_eof:
+                stack.enter_context(stop.stopped_by_end_of_input())
+            tell = stack.enter_context(turn())
+            for experiment in experiments:
+                name = experiment.name
+                tell(experiment=name)
+                try:
+                    with shown(name) as (watch, opened):
 
-                    def opened_too(recorder: Recorder, opened: Opened = opened) -> None:
-                        begun.append(recorder.path)
-                        tell(experiment=begun[-1].parent.name, run_id=recorder.run_id)
-                        opened(recorder)
+                        def opened_too(
+                            recorder: Recorder, name: str = name, opened: Opened = opened
+                        ) -> None:
+                            begun.append(recorder.path)
+                            tell(experiment=name, run_id=recorder.run_id)
+                            opened(recorder)
 
-                    rounds = arguments.rounds or experiment.rounds
-                    path = run(experiment, wanted, rounds, out, watch, opened_too)
-            except KeyboardInterrupt:
-                kept = "; what was measured so far is kept" if begun else ""
-                raise KeyboardInterrupt(kept) from None
-            except VmcompareError as error:
-                failed[name] = str(error)
-                if len(experiments) == 1:
-                    raise
-                _complain(f"{name} failed: {error}")
-                continue
-            if arguments.events:
-                continue
-            if not arguments.json:
-                print(f"recorded {path}", flush=True)
-            if why := why_nothing(path):
-                failed[name] = why
-                _complain(f"nothing of {name} could be measured: {why}")
+                        rounds = arguments.rounds or experiment.rounds
+                        path = run(experiment, wanted, rounds, out, watch, opened_too)
+                except VmcompareError as error:
+                    failed[name] = str(error)
+                    if len(experiments) == 1:
+                        raise
+                    _complain(f"{name} failed: {error}")
+                    continue
+                if arguments.events:
+                    continue
+                if not arguments.json:
+                    print(f"recorded {path}", flush=True)
+                if why := why_nothing(path):
+                    failed[name] = why
+                    _complain(f"nothing of {name} could be measured: {why}")
+    except KeyboardInterrupt:
+        kept = "; what was measured so far is kept" if begun else ""
+        raise KeyboardInterrupt(kept) from None
     if failed and len(experiments) > 1:
         done = len(experiments) - len(failed)
         said = f"{done} of {len(experiments)} experiments recorded; failed: {', '.join(failed)}"

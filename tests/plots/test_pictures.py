@@ -153,7 +153,7 @@ def test_series_of_two_runs_are_never_paired(tmp_path: Path) -> None:
 def test_a_result_doubts_itself_when_three_runs_are_few(tmp_path: Path) -> None:
     few = strip(look(tmp_path, starts(rounds=3, whole=False)), START, what="start")
     assert "Few runs, which limit a verdict" in few.caption
-    assert "3, 10 needed: vm-direct (pc)" in few.caption
+    assert "3 where 10 are needed: vm-direct (pc)" in few.caption
     many = strip(look(tmp_path, starts(rounds=10, whole=False)), START, what="start")
     assert "doubts itself" not in many.caption
 

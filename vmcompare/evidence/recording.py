@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 2**21  # largest file whose rows are kept in memory: well above all real ones
 
-CONTRIBUTED = "contributed"  # the folder beside an experiment's recordings of others' ones
+CONTRIBUTED = (
+    "contributed"  # the folder, beside an experiment's recordings, of those that others made
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +220,9 @@ class Recorder:
 
     def _checked(self, line: Mapping[str, Any]) -> bytes:
         """The bytes of a line, which :func:`read` takes."""
-        raw = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
+            words = json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            raw = words.encode() + b"\n"
             schema.parse(raw, self._named)
         except ValueError as error:
             raise RecordingError(self.path, self._lines + 1, str(error)) from error

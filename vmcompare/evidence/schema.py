@@ -47,8 +47,8 @@ WORDS_CHARS = 100  # most characters of a phase, a version, a kernel release; so
 FACT_CHARS = 300  # most characters of a fact of the machine
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
-"""Of what the browser lab's page saves. It is no ``Platform``: nothing that ran in a browser is
-ever set beside what runs on a host."""
+"""Experiment, platform and accelerator of what the browser lab's page saves. That platform is no
+``Platform``: nothing that ran in a browser is ever set beside what runs on a host."""
 
 ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")  # QEMU's names; empty where nothing is emulated
 
@@ -57,7 +57,8 @@ RUNTIMES = frozenset(
     | {"crun", "youki", "runsc", "kata", "kata-runtime", "nvidia", "sysbox-runc"}
     | {"io.containerd.runc.v2", "io.containerd.kata.v2", "io.containerd.runsc.v1"}
 )
-"""What makes an instance; an engine's default runtime that the facts of the machine name, too."""
+"""What makes an instance. An engine's default runtime is taken, too, where the facts of the host
+name it."""
 
 _MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 

@@ -337,7 +337,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     for column in there:
         wanted = statistics.runs_wanted(column.series.platform)
         if column.n < wanted:
-            few.setdefault(f"{column.n}, {wanted} needed", []).append(column.name)
+            few.setdefault(f"{column.n} where {wanted} are needed", []).append(column.name)
         for why in statistics.doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
 

@@ -36,7 +36,8 @@ class HandoutError(VmcompareError):
     Attributes:
         notebook: the notebook it was to be made from.
         cell: first line of the cell that failed; empty where no cell is to blame.
-        line: the source line that failed, as far as known.
+        line: the source line that failed, where that is known: errors of ours are shown
+            without a traceback, and so have none.
     """
 
     def __init__(self, notebook: Path, what: str, *, cell: str = "", line: str = "") -> None:

@@ -82,8 +82,8 @@ def read(page: Path) -> dict[str, object] | None:
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), features="html.parser")
     except (OSError, UnicodeDecodeError) as error:
         raise HandoutError(page, f"it cannot be read ({error})") from error
-    heading, body = soup.find("h1"), soup.find("body")
-    if not isinstance(heading, Tag) or not isinstance(body, Tag):
+    heading = soup.find("h1")
+    if not isinstance(heading, Tag):
         return None
     title = heading.get_text(" ", strip=True)
     numbered = _NUMBERED.match(title)
@@ -95,7 +95,7 @@ def read(page: Path) -> dict[str, object] | None:
         "question": _paragraph(soup, "Question.") or _one_line(heading.find_next("p")),
         "minutes": minutes[1] if minutes else "",
         "provenance": _provenance(soup),
-        "instructor": "vmc-instructor" in (body.get("class") or ()),
+        "instructor": files.generator(page) == "instructor",
     }
 
 

@@ -204,8 +204,9 @@ def _held(name: str, part: Part) -> bool | None:
         return None
     if name == DEFAULT_OPENS:
         probes = part.run.frame.query("metric == 'probe' and status == 'ok'")
-        of_docker = probes[probes["layer"] == "product"].query("platform == 'container'")
-        tried = of_docker[of_docker["phase"].isin(DEVICES) & ~of_docker["confinement"].astype(bool)]
+        # In the disposable VM, as the privileged one beside it.
+        there = probes[probes["layer"] == "mechanism"].query("platform == 'container'")
+        tried = there[there["phase"].isin(DEVICES) & ~there["confinement"].astype(bool)]
         return bool(tried["value"].any()) if len(tried) else None
     try:
         return observed(name, part.run.frame)

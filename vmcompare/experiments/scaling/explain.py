@@ -159,22 +159,16 @@ def table(view: View) -> Iterator[Row]:
 
 @explained.values("cells", "table")
 def _cells_values(view: View) -> Values:
-    """``alike``: at every N, cold and pre-created containers differ by less than rounds do.
-
-    ``slower`` and ``faster``: ranges of pre-created and of cold ones with one copy, if the former
-    took longer in every round.
-    """
+    """``alike``: at every N, cold and pre-created containers differ by less than rounds do."""
     both = [one.column for one in cells(view, WALL) if one.cell.series == CELLS[0].series]
-    alike, slower, faster = len(both) == 2, "", ""
+    alike = len(both) == 2
     for n in MANY if alike else ():
         cold, ready = (column.where(phase=str(n)).values for column in both)
         if not cold or not ready:
             continue
         spread = max(max(values) - min(values) for values in (cold, ready))
         alike = alike and abs(median(cold) - median(ready)) < spread
-        if n == 1 and len(ready) > 1 and min(ready) > max(cold):
-            slower, faster = (f"{seconds(min(v))} to {seconds(max(v))}" for v in (ready, cold))
-    return {**view.sourced(), "alike": alike, "slower": slower, "faster": faster}
+    return {**view.sourced(), "alike": alike}
 
 
 @explained.table("every_n", lacking="copy that was started")
