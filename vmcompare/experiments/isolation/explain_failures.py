@@ -320,7 +320,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
     axes.minorticks_off()
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
     axes.set_xlabel(
-        "times as long as beside a quiet program (dashed: as long)", fontsize=style.SMALL_PT
+        "times as long as beside a quiet program (logarithmic; dashed: as long)",
+        fontsize=style.SMALL_PT,
     )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
     loads = [

@@ -192,7 +192,7 @@ def _close_kernels(view: View) -> Values:
     seen = view.columns("observation", phase=KERNEL)
     both = _KERNELS.fullmatch(str(seen[0].rows["text"].iloc[0])) if seen else None
     here, there = (".".join(both[n].split(".")[:2]) if both else "" for n in (2, 4))
-    return {"close": here if here == there else ""}
+    return {**view.sourced(), "close": here if here == there else ""}
 
 
 @explained.table("network", lacking="step of two that talk")
