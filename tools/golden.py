@@ -29,7 +29,7 @@ from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
-from vmcompare.experiments.explanation import explanation
+from vmcompare.experiments.explanation import explanation, of_table
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir, lessons_dir
 from vmcompare.paths.lessons import lesson_files
@@ -66,9 +66,10 @@ def shown(experiment: str, view: View) -> dict[str, dict[str, Callable[[], Any]]
         return next(filter(None, (one.find(kind, name) for one in words)), None)
 
     def rows_of(name: str) -> Any:
-        values = explain.placeholders.get(("table", name), lambda _: {})
         rows = explain.tables[name](view)
-        return lesson_text.table(rows, section("table", name), lambda: values(view))
+        return lesson_text.table(
+            rows, section("table", name), lambda: of_table(explain, name, view)
+        )
 
     return {
         "tables": {n: partial(rows_of, n) for n in explain.tables},

@@ -51,7 +51,7 @@ class UnknownName(VmcompareError):
 
 
 class Unavailable(VmcompareError):
-    """Something this machine lacks: ``what``, as a clause without a full stop ("Docker is not
+    """Something this computer lacks: ``what``, as a clause without a full stop ("Docker is not
     installed"), and the one ``next_step`` to do about it, as an imperative clause."""
 
     def __init__(self, what: str, next_step: str) -> None:

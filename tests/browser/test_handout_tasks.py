@@ -183,7 +183,9 @@ def test_slides_show_one_figure_or_question_each_and_give_it_back(
     figures, questions = 0, 0
     for number in range(1, count + 1):
         assert place.inner_text() == f"{number} of {count}"
-        [shown] = dialog.locator(":scope > div > *").all()
+        *before_it, shown = dialog.locator(":scope > div > *").all()
+        predicted = shown.evaluate("e => e.matches('.vmc-predict')")
+        assert bool(before_it) == predicted, "what is to be predicted is told, and nothing else"
         figures += shown.evaluate("e => e.matches('figure, .vmc-diagram')")
         questions += shown.evaluate("e => e.matches('fieldset')")
         page.keyboard.press("ArrowRight")

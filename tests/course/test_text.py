@@ -317,7 +317,8 @@ def given(section: text.Section, explained: Explanation[Any], view: Any) -> Iter
     elif section.kind == "figure":
         yield section.prose, explained.figures[section.name](view).placeholders
     elif section.kind == "table":
-        yield section.prose, values(view)
+        source = {"brief": "", "source": ""}  # every table may name them
+        yield section.prose + "{brief}{source}", source | dict(values(view))
 
 
 @every_text

@@ -19,6 +19,7 @@ from planted_isolation import cells, figure, model, section, shown
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import NEXT, View, compose
+from vmcompare.experiments.explanation import of_table
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
 from vmcompare.experiments.isolation.probes import (
@@ -35,8 +36,7 @@ LITERATURE = ("cves", "all_cves")
 
 
 def caption_of_table(name: str, view: View) -> str:
-    values = explained.placeholders.get(("table", name), lambda _: {})
-    return text.table((), section("table", name), lambda: values(view))[1]
+    return text.table((), section("table", name), lambda: of_table(explained, name, view))[1]
 
 
 @pytest.fixture(scope="module")

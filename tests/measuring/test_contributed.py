@@ -98,7 +98,7 @@ def without(platform: str) -> Callable[[list[Line]], object]:
         (set_row("provenance", "modelled"), "unknown provenance 'modelled'"),
         (set_row("mood", "good"), "does not write: mood"),
         (set_host("owner", "somebody"), "does not write: owner"),
-        (lambda lines: lines[0]["host"].pop("kernel"), "lacks facts of the machine: kernel"),
+        (lambda lines: lines[0]["host"].pop("kernel"), "lacks facts of the computer: kernel"),
         (set_row("error", "no such file: /home/ada/x"), "home directory: /home/ada"),
         (set_row("text", r"C:\Users\Ada\x"), "home directory"),
         (set_host("details", {}), "which accelerator was proved"),
@@ -130,7 +130,7 @@ def test_the_names_of_this_user_and_machine_are_found(
     monkeypatch.setattr("socket.gethostname", lambda: "analytical")
     path = edited(set_row("text", "ada on analytical, adamant"))
     assert contributed.problems(path) == (
-        "It holds the name of this user, ada.", "It holds the name of this machine, analytical.",
+        "It holds the name of this user, ada.", "It holds the name of this computer, analytical.",
     )  # fmt: skip
 
 

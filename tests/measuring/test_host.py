@@ -1,4 +1,4 @@
-"""Facts of the machine: what judges a figure, and nothing that names a person."""
+"""Facts of the computer: what judges a figure, and nothing that names a person."""
 
 from __future__ import annotations
 

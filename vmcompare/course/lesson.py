@@ -33,7 +33,7 @@ from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, View, compose, emulated
-from vmcompare.experiments.explanation import explanation
+from vmcompare.experiments.explanation import explanation, of_table
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
@@ -216,13 +216,13 @@ class Lesson(Steps):
         """Show one of the experiment's tables; redrawn when a run ends."""
         explained = explanation(self.experiment)
         draw = choose("table", name, explained.tables)
-        find = explained.placeholders.get(("table", name))
 
         def drawn() -> Any:
             view = self.view
             section = self._section("table", name)
-            made = text.table(draw(view), section, lambda: find(view) if find else {})
-            return page.table(*made)
+            return page.table(
+                *text.table(draw(view), section, lambda: of_table(explained, name, view))
+            )
 
         self._put(drawn)
 
@@ -243,8 +243,8 @@ class Lesson(Steps):
         """Do one of the experiment's demos on the spot, or show a recording of it."""
         demo = choose("demo", name, explanation(self.experiment).demos)
         try:
-            made = self._demo(demo, options)
-            page.display(page.table(made) if isinstance(made, list) else made)
+            made, source = self._demo(demo, options)
+            page.display(page.table(made, source) if isinstance(made, list) else made)
             if section := self._section("demo", name):
                 self._html(to_html(section.prose))
         except VmcompareError as error:
@@ -325,7 +325,8 @@ class Lesson(Steps):
         found = self._availability()
         return [p for p in platforms if found[engines.engine_of(p)].ok]
 
-    def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
+    def _demo(self, demo: Demo, options: Mapping[str, Any]) -> tuple[Any, str]:
+        """What it shows, and of a recording where that comes from."""
         found = self._availability()
         replaying = mode(self.mode) is Mode.REPLAY
         missing = {} if replaying else engines.missing(found, demo.platforms)
@@ -337,12 +338,12 @@ class Lesson(Steps):
                     self._say(f"{said}. A recording follows.")
             if demo.preview and (made := demo.preview(options)) is not None:
                 page.display(made)
-            return demo.replay(self.view)
+            return demo.replay(self.view), self._source()
         from vmcompare.engines import cleanup
 
         wanted = [*demo.platforms, *self._usable(chosen(demo.optional, self.mode))]
         with cleanup.guard():
-            return demo.run(engines.launchers(found, wanted, strict=True), options)
+            return demo.run(engines.launchers(found, wanted, strict=True), options), ""
 
     def _measure_for_handout(self) -> None:
         experiment, live = load(self.experiment), mode(self.mode) is Mode.LIVE

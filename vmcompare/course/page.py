@@ -21,7 +21,7 @@ from vmcompare.course.templates import css, render
 from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
 from vmcompare.plots import svg
-from vmcompare.plots.picture import figure_css
+from vmcompare.plots.picture import figure_css, whole_dates
 
 LATE_S = 1.0  # a value that arrives this soon (s) after its button was pressed was meant by it
 
@@ -224,7 +224,7 @@ def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
         rows=[[_linked(name, cell) for name, cell in row.items()] for row in rows],
         most_rows=ROWS_SHOWN,
         most_columns=COLUMNS_SHOWN,
-        caption=first,
+        caption=whole_dates(first) if first else "",
         more=rest.split("\n\n") if rest else [],
     )
     return Html(made)

@@ -285,4 +285,8 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
 def table(
     made: Iterable[Row], section: Section | None, values: Callable[[], Values] = dict
 ) -> tuple[list[Row], str]:
-    return list(made), section.fill(section.prose, values()) if section else ""
+    """Its rows and its caption; without words of its own, the caption says where they come from."""
+    rows, told = list(made), values()
+    if section:
+        return rows, section.fill(section.prose, told)
+    return rows, "\n\n".join(str(told[name]) for name in ("brief", "source") if told.get(name))

@@ -21,12 +21,12 @@ RUNTIMES: tuple[str, ...] = ("runc", "bubblewrap")
 
 
 def availability() -> dict[str, Availability]:
-    """What each engine's probe found on this machine, by engine."""
+    """What each engine's probe found on this computer, by engine."""
     return {name: _module(name).probe() for name in ENGINES}
 
 
 def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availability]:
-    """What the probe of each bare container mechanism found on this machine, by name."""
+    """What the probe of each bare container mechanism found on this computer, by name."""
     return {name: _module(name).probe() for name in names}
 
 
@@ -82,7 +82,7 @@ def lacking_images(platforms: Collection[Platform]) -> tuple[tuple[str, float], 
 def missing(
     found: Mapping[str, Availability], wanted: Sequence[Platform]
 ) -> dict[str, Availability]:
-    """What was found of those engines that ``wanted`` platforms need and this machine lacks."""
+    """What was found of those engines that ``wanted`` platforms need and this computer lacks."""
     return {
         name: found[name]
         for name, served in ENGINES.items()

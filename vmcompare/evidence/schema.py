@@ -44,7 +44,7 @@ TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
 """Field → most characters, where it is not :data:`WORDS_CHARS`. The longest text so far: 1,024."""
 
 WORDS_CHARS = 100  # most characters of a phase, a version, a kernel release; so far 45
-FACT_CHARS = 300  # most characters of a fact of the machine
+FACT_CHARS = 300  # most characters of a fact of the computer
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
 """Experiment, platform and accelerator of what the browser lab's page saves. That platform is no
@@ -83,7 +83,7 @@ _TYPES: Mapping[str, str] = {
 def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
     """One line (UTF-8): a ``Run``, a ``Row`` or an ``End``, told apart by its attribute ``kind``.
 
-    ``named`` are runtimes that the facts of the machine name, see :func:`runtimes`. Raises
+    ``named`` are runtimes that the facts of the computer name, see :func:`runtimes`. Raises
     ``ValueError``, which names the field and what is wrong with it.
     """
     import msgspec
@@ -104,7 +104,7 @@ def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
 
 
 def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
-    """The runtimes that facts of a machine name beside :data:`RUNTIMES`."""
+    """The runtimes that facts of a computer name beside :data:`RUNTIMES`."""
     details: Mapping[str, Mapping[str, str]] = host.get("details", {})
     return frozenset(d["default_runtime"] for d in details.values() if "default_runtime" in d)
 

@@ -47,7 +47,7 @@ class Source:
         return f"{self.shown.capitalize()} on {self.started_utc[:10]}"
 
     def sentence(self) -> str:
-        """One line for a caption: provenance, run, date, machine, versions."""
+        """One line for a caption: provenance, run, date, computer, versions."""
         versions = ", ".join(f"{k} {v}" for k, v in self.host.get("versions", {}).items() if v)
         where = [self.shown, f"run {self.run_id}", self.started_utc[:10], computer(self.host)]
         return " · ".join([*where, *([versions] if versions else [])])
@@ -111,6 +111,10 @@ class View:
     def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
         """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
         return emulated(self.frame[self.frame["platform"].isin(platforms)])
+
+    def of(self, *platforms: Platform) -> View:
+        """The rows of these alone, from the same sources."""
+        return View(self.frame[self.frame["platform"].isin(platforms)], self.sources)
 
     def brief(self) -> str:
         """What kind of figures these are, and from when, in a few words.

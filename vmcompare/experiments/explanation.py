@@ -122,6 +122,12 @@ def _into(
     return add
 
 
+def of_table(explained: Explanation[View], name: str, view: View) -> Values:
+    """Values of a table's placeholders: where its rows come from, and what else was declared."""
+    find = explained.placeholders.get(("table", name))
+    return {**view.sourced(), **(find(view) if find else {})}
+
+
 def explanation(experiment: str) -> Explanation[View]:
     """What the experiment of that name explains.
 

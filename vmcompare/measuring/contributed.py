@@ -24,16 +24,16 @@ from vmcompare.measuring.experiment import load
 
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
 _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes")
-"""Facts of the machine without which, and without versions, no figure can be judged."""
+"""Facts of the computer without which, and without versions, no figure can be judged."""
 _DIFFERENCES = ("host_delta_bytes", "returned_ratio")  # metrics that may be below zero
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
-"""Names that every other machine has too: they tell nothing about a person."""
+"""Names that every other computer has too: they tell nothing about a person."""
 
 
 def problems(path: Path) -> tuple[str, ...]:
     """What keeps the recording in ``path`` from being used, one sentence each.
 
-    The names of this machine and of its user are looked for, too: call it where it was recorded.
+    The names of this computer and of its user are looked for, too: call it where it was recorded.
     """
     try:
         recording = read(path)
@@ -46,7 +46,7 @@ def problems(path: Path) -> tuple[str, ...]:
 def doubts(recording: Recording) -> tuple[str, ...]:
     """Where its times doubt themselves (a wide interval, a drift), one sentence a series.
 
-    They do not keep it out: they are what the machine did, and its figures say the same.
+    They do not keep it out: they are what the computer did, and its figures say the same.
     """
     frame = recording.frame()
     timed = (frame["unit"] == "s") & (frame["phase"] == "") & (frame["status"] == "ok")
@@ -130,7 +130,7 @@ def _identity(recording: Recording) -> Iterator[str]:
     needed = ("os", "cores", "details") if recording.experiment == BROWSER_LAB else _NEEDED
     lacking = {name for name in (*needed, "versions") if recording.host.get(name) in (None, "")}
     if lacking:
-        yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
+        yield f"The run line lacks facts of the computer: {', '.join(sorted(lacking))}."
 
 
 def _once(recording: Recording) -> Iterator[str]:
@@ -151,10 +151,10 @@ def _accelerator(recording: Recording) -> Iterator[str]:
     stated = {row["accel"] for row in machines if row["accel"]}
     proved = _proved(recording)
     if stated and not proved:
-        yield "The facts of the machine do not say which accelerator was proved to work."
+        yield "The facts of the computer do not say which accelerator was proved to work."
     elif stated - {proved}:
         rows = f"Rows state {', '.join(sorted(stated))}"
-        yield f"{rows}, but the accelerator proved on this machine is {proved}."
+        yield f"{rows}, but the accelerator proved on this computer is {proved}."
 
 
 def _negative(recording: Recording) -> Iterator[str]:
@@ -175,12 +175,12 @@ def _names(recording: Recording) -> Iterator[str]:
 
 
 def _own_names() -> Mapping[str, str]:
-    """Names of this machine and its user that should be in no recording."""
+    """Names of this computer and its user that should be in no recording."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = ""
-    names = {"name of this user": user, "name of this machine": socket.gethostname()}
+    names = {"name of this user": user, "name of this computer": socket.gethostname()}
     return {w: n for w, n in names.items() if len(n) > 2 and n.lower() not in _NOBODY}
 
 

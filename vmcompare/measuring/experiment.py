@@ -217,7 +217,7 @@ def arrange(wanted: Sequence[Starts], rounds: int, seed: int) -> tuple[Trial, ..
     """A flagged warm-up of each series that has one, then ``rounds`` blocks shuffled by ``seed``.
 
     Every block holds the same trials, so a ratio can be paired within it and a slow drift of the
-    machine falls on all series alike.
+    computer falls on all series alike.
     """
     chance = random.Random(seed)
     warming = [starts.series for starts in wanted if starts.warm_up]

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What a recording says of the machine it was made on.
+    """What a recording says of the computer it was made on.
 
     ``versions`` and ``details`` are those of engines, as probed. JSON-ready; what each fact means
     is told in ``evidence.schema``. No user name, no host name, no path: a recording is shared.
@@ -84,7 +84,7 @@ def _told(found: Availability) -> dict[str, object]:
 
 
 def host_id() -> str:
-    """A name for this machine that tells nothing about it: 12 hex digits of a salted hash."""
+    """A name for this computer that tells nothing about it: 12 hex digits of a salted hash."""
     seed = _read("/etc/machine-id") or f"{uuid.getnode():x}"
     return hashlib.sha256(f"vmcompare:{seed}:{_cpu_model()}".encode()).hexdigest()[:12]
 

@@ -123,7 +123,7 @@ def _key(
     axes: Axes, title: str, drawn: Sequence[Line], marks: Mapping[str, float] = NO_MARKS
 ) -> None:
     axes.axis("off")
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.02)  # notes keep off the numbers of the plot beside them
     axes.set_ylim(-len(drawn) - len(marks) - 0.5, 0.7)
     # Words that are too long must not squeeze the axes: they stay out of the layout.
     plain: dict[str, Any] = {"fontsize": style.LEAST_PT, "va": "center", "in_layout": False}

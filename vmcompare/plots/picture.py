@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vmcompare.plots import style, svg
 
@@ -68,11 +68,16 @@ class Picture:
     def _repr_html_(self) -> str:
         """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
         drawing = svg.inline(svg.shrink(self.svg()), self.alt)
-        words = Markup("<p>{}</p>").format(self.brief) if self.brief else ""
+        words = Markup("<p>{}</p>").format(whole_dates(self.brief)) if self.brief else ""
         if self.caption:
             words += (_FOLDED if self.brief else Markup("<p>{}</p>")).format(self.caption)
         caption = _CAPTION.format(words) if words else ""
         return str(_FIGURE.format(zoomable(drawing), caption))
+
+
+def whole_dates(text: str) -> Markup:
+    """``text`` as HTML in which no line ends within a date."""
+    return Markup(_DATE.sub(_WHOLE, str(escape(text))))
 
 
 def zoomable(drawing: Markup, name: str = "") -> Markup:
@@ -98,6 +103,8 @@ _ZOOMABLE = Markup(
     '<button type="button" popovertarget="{name}" title="Full screen"'
     ' aria-label="Full screen, or back"></button></div>'
 )
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b[.,;]?")
+_WHOLE = r'<span style="white-space:nowrap">\g<0></span>'
 _CAPTION = Markup("<figcaption>{}</figcaption>")
 _FOLDED = Markup(
     '<details class="vmc-more"><summary>Where this comes from</summary><p>{}</p></details>'
@@ -127,4 +134,4 @@ class WhatIf:
     placeholders: Placeholders = field(default_factory=dict)
 
     def text(self, value: float) -> str:
-        return f"{value:g} {self.unit}".strip()
+        return f"{value:,g} {self.unit}".strip()

@@ -80,7 +80,9 @@ def adds(view: View) -> Iterator[Row]:
         raise absent("start of a process or container")
 
 
-explained.values("adds", "table")(View.sourced)
+@explained.values("adds", "table")
+def _adds(view: View) -> Values:
+    return view.of(Platform.PROCESS, Platform.CONTAINER).sourced()  # no VM is in it
 
 
 @explained.table("literature")

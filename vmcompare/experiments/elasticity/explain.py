@@ -152,9 +152,6 @@ def moments(view: View) -> Iterator[Row]:
         }
 
 
-explained.values("limits", "table")(View.sourced)
-
-
 @explained.values("moments", "table")
 def _moments_values(view: View) -> Values:
     """``begins``: what the VM costs the host before its program takes anything, if that is less
@@ -162,7 +159,6 @@ def _moments_values(view: View) -> Values:
     begins = PLAIN.moment(view, BEFORE)
     less = begins is not None and begins.estimate < GIVEN_MIB * MIB
     return {
-        **view.sourced(),
         "begins": size(begins.estimate) if begins and less else "",
         "given": GIVEN_MIB,
         "inflated": all(one.column(view, AFTER, "returned_ratio") for one in (PLAIN, INFLATED)),

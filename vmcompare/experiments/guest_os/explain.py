@@ -185,7 +185,7 @@ def _numbers(view: View) -> Placeholders:
     guests = dict.fromkeys(
         f"virtual processors: {row['vcpus']}, memory: {row['mem_limit_mib']} MiB" for row in vms
     )
-    return view.sourced() | {
+    return {
         "spread": "; ".join(spread),
         "fixed": "; ".join(fixed),
         "guests": "; ".join(guests),

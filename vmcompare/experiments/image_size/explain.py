@@ -109,9 +109,6 @@ def shipped(view: View) -> Picture:
     return amounts(_panels(view, OCCASIONS), what="What is sent", caption=caption)
 
 
-explained.values("sizes", "table")(View.sourced)
-
-
 @explained.table("sizes")
 def sizes_by_kind(view: View) -> Iterator[Row]:
     """One row a size: bytes on each platform, VM ÷ container."""

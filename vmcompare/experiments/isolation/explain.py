@@ -141,7 +141,7 @@ def probes_table(view: View) -> Iterator[Row]:
 def _probes_values(view: View) -> Values:
     """How many of the probes aim at the host, and how many do not."""
     names = tried(probed(view))
-    return view.sourced() | {aim: len(aimed(names, aim)) for aim in (HOST, ITSELF)}
+    return {aim: len(aimed(names, aim)) for aim in (HOST, ITSELF)}
 
 
 # ---- one flag of a command line ------------------------------------------------------------------
@@ -273,7 +273,7 @@ def only_connects(view: View) -> Values:
         if one.platform is Platform.CONTAINER
     }
     only = got == {BRIDGE: ["neighbour: connect"], OWN_NETWORKS: []}
-    return view.sourced() | {"only_connects": only}
+    return {"only_connects": only}
 
 
 _AS_ROOT = ("raw socket", "root files: write")
@@ -315,7 +315,3 @@ explained.outcome("through")(lambda view: _through(default_container(view)))
 explained.outcome("through_privileged")(
     lambda view: _through(arm(view, Platform.CONTAINER, "--privileged", nested=True))
 )
-
-
-for _name in ("answers", "capabilities"):
-    explained.values(_name, "table")(View.sourced)

@@ -384,11 +384,11 @@ def limits_table(view: View) -> Iterator[Row]:
 
 
 @explained.values("limits", "table")
-def limits_values(view: View) -> Values:
+def limits_values(_: View) -> Values:
     """What the memory hog without a limit asks for, and how many processes the fork loop starts."""
     forks = {"forks": MOST_FORKS, "with_loop": MOST_FORKS + 1}
     limit = {"pids": LIMITS.pids, "left": LIMITS.pids - 1}
-    return view.sourced() | forks | limit | {"asks": size(_ASKED_BYTES)}
+    return forks | limit | {"asks": size(_ASKED_BYTES)}
 
 
 # ---- weaknesses made public ----------------------------------------------------------------------

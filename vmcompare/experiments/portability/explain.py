@@ -158,7 +158,7 @@ def _drawn(view: View, mbit: float = 0.0) -> Picture:
     ]
     picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
     # What is drawn without the starts runs no guest.
-    brief = "" if mbit or not emulated else View(view.frame.iloc[:0], view.sources).brief()
+    brief = "" if mbit or not emulated else view.of().brief()
     return replace(picture, placeholders={"emulated": emulated}, brief=brief)
 
 
@@ -192,7 +192,7 @@ def _close_kernels(view: View) -> Values:
     seen = view.columns("observation", phase=KERNEL)
     both = _KERNELS.fullmatch(str(seen[0].rows["text"].iloc[0])) if seen else None
     here, there = (".".join(both[n].split(".")[:2]) if both else "" for n in (2, 4))
-    return {**view.sourced(), "close": here if here == there else ""}
+    return {"close": here if here == there else ""}
 
 
 @explained.table("network", lacking="step of two that talk")

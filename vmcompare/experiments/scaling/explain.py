@@ -168,7 +168,7 @@ def _cells_values(view: View) -> Values:
             continue
         spread = max(max(values) - min(values) for values in (cold, ready))
         alike = alike and abs(median(cold) - median(ready)) < spread
-    return {**view.sourced(), "alike": alike}
+    return {"alike": alike}
 
 
 @explained.table("every_n", lacking="copy that was started")
@@ -195,7 +195,7 @@ def _every_n_values(view: View) -> Values:
         if rates:
             rate, n = max(rates)
             told.append(f"{rate:.3g} at N = {n} ({one.column.name})")
-    return {**view.sourced(), "most": ", ".join(told)}
+    return {"most": ", ".join(told)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,9 +143,6 @@ def identity_figure(view: View) -> Picture:
     )
 
 
-explained.values("kernels", "table")(View.sourced)
-
-
 @explained.table("kernels")
 def kernels_table(view: View) -> Iterator[Row]:
     """One row a kernel: its release, and who shares it."""

@@ -61,9 +61,6 @@ def hardware(view: View) -> Iterator[Row]:
         yield {"asked for": asked, **{who: said.get(name) or "–" for who, said in found.items()}}
 
 
-explained.values("hardware", "table")(View.sourced)
-
-
 def _differing(view: View, platform: Platform) -> float | None:
     """How many answers of ``platform`` differ from a process's of the same run, of those both gave.
 

@@ -82,17 +82,25 @@ function slides() {
   const [back, next, close] = nav.querySelectorAll("button");
   const mark = document.createComment("");
   let at = -1;
-  const leave = () => { if (at >= 0) mark.replaceWith(stage.firstChild); };
+  const leave = () => {
+    if (at >= 0) mark.replaceWith(all[at]);
+    stage.replaceChildren();
+  };
   const headings = [...document.querySelectorAll("main h2")];
+  const follows = (a, b) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING;
+  // What is to be predicted is told before: a copy of those paragraphs stands above the question.
+  const premise = (heading) => [...document.querySelectorAll("main p:not(.vmc-predict, details p)")]
+    .filter((p) => follows(heading, p) && follows(p, all[at])).map((p) => p.cloneNode(true));
   const show = (to) => {
     leave();
     at = Math.max(0, Math.min(all.length - 1, to));
-    const heading = headings.findLast((h) => h.compareDocumentPosition(all[at]) & Node.DOCUMENT_POSITION_FOLLOWING);
+    const heading = headings.findLast((h) => follows(h, all[at]));
     title.textContent = heading?.textContent ?? "";
     nav.querySelector("output").value = `${at + 1} of ${all.length}`;
     [back.disabled, next.disabled] = [at === 0, at === all.length - 1];
+    const before = heading && all[at].matches(".vmc-predict") ? premise(heading) : [];
     all[at].replaceWith(mark);
-    stage.append(all[at]);
+    stage.append(...before, all[at]);
   };
   back.addEventListener("click", () => show(at - 1));
   next.addEventListener("click", () => show(at + 1));
