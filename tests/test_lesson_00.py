@@ -14,7 +14,7 @@ from vmcompare.engines.programs import boot_sector
 def check_page(page: str) -> None:
     """What holds for the page however it was made."""
     assert "<title>00 · Start here" in page
-    assert "A virtual machine with nothing but the 512 bytes" in page
+    assert "A virtual machine that was given nothing but 512 bytes" in page
     assert "software emulation" in page
     assert page.count('type="range"') == 1
     for claim in ("A1", "A2", "V3"):

@@ -248,7 +248,7 @@ def _read_recording(path: Path, rng: random.Random) -> None:
     from vmcompare.errors import VmcompareError
     from vmcompare.evidence import recording
     from vmcompare.evidence.view import compose
-    from vmcompare.experiments.explanation import explanation
+    from vmcompare.experiments.explanation import explanation, of_table
     from vmcompare.measuring import contributed
 
     for sentence in contributed.problems(path):
@@ -262,12 +262,14 @@ def _read_recording(path: Path, rng: random.Random) -> None:
         line_of_text(sentence)
     view = compose(run, None)
     no_markup(page.Note(view.caption())._repr_html_())
-    tables = list(explanation(run.experiment).tables.values())
-    if not tables:
+    explained = explanation(run.experiment)
+    if not explained.tables:
         return
     try:
-        table = rng.choice(tables)
-        no_markup(page.table(*text.table(table(view), None))._repr_html_())
+        name = rng.choice([*explained.tables])
+        made = explained.tables[name](view)
+        shown = text.table(made, None, lambda: of_table(explained, name, view))
+        no_markup(page.table(*shown)._repr_html_())
     except VmcompareError as error:  # (too few rows for this one)
         no_markup(page.Note(str(error))._repr_html_())
 
