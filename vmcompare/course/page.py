@@ -224,7 +224,7 @@ def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
         rows=[[_linked(name, cell) for name, cell in row.items()] for row in rows],
         most_rows=ROWS_SHOWN,
         most_columns=COLUMNS_SHOWN,
-        caption=whole_dates(first) if first else "",
+        caption=whole_dates(first),
         more=rest.split("\n\n") if rest else [],
     )
     return Html(made)
